@@ -90,7 +90,7 @@ static gram_status add_folder(json_t *named, const char *dir, gram_err *err)
     const char *file;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
-    if (path && !d && errno != ENOENT)
+    if (path && !d && errno != ENOENT && errno != ENOTDIR)      /* an adapter in a GGUF is a file */
         rc = gr_fail(err, GRAM_EIO, "%s: %s", path, strerror(errno));
     while (d && !rc && !(rc = gr_next_name(d, path, &file, err)) && file) {
         size_t n = strlen(file), tail = sizeof end - 1;
