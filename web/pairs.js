@@ -7,7 +7,10 @@ const is_text = t => typeof t === "string";
 const kind_of = v => v === undefined || v === null ? "nothing" : Array.isArray(v) ? "a list" : typeof v;
 const ROLES = ["system", "user", "assistant"];
 // Columns that would change what is read; `gram eval` reads some of them, this page reads none.
-const UNREAD = ["tools", "documents", "system", "history", "input", "messages", "images"];
+const UNREAD = ["tools", "criteria", "documents", "system", "system_prompt", "history", "input", "conversation_input",
+                "conversations", "messages", "images"];
+const QUESTION = ["prompt", "question", "instruction", "context"];      // a row's goes by one of these names
+const holds = v => v !== undefined && v !== null && v.length !== 0;
 
 function wrong(text) {
   throw new Error(text);
@@ -64,12 +67,15 @@ function read_row(text) {
   }
   if (kind_of(row) !== "object")
     wrong(`wanted an object, found ${kind_of(row)}`);
-  const unread = UNREAD.find(k => row[k] !== undefined && row[k] !== null && row[k].length !== 0);
+  const unread = UNREAD.find(k => holds(row[k])), asked = QUESTION.filter(k => holds(row[k]));
   if (unread)
     wrong(`key "${unread}" is not read here, and would change what the model reads`);
   if (row.tie === true || row.soft === .5)
     wrong("a tie has no better answer to find");
-  let prompt = row.prompt ?? row.instruction ?? row.context ?? undefined, { chosen, rejected } = row;
+  const other = asked.find(k => !same_turns(row[k], row[asked[0]]));
+  if (other)
+    wrong(`keys "${asked[0]}" and "${other}" are both there, and one question alone is read here`);
+  let prompt = row[asked[0] ?? QUESTION.find(k => is_text(row[k]))], { chosen, rejected } = row;
   if (Array.isArray(prompt))
     prompt = read_turns("prompt", prompt);
   if (chosen === undefined && row.response1 !== undefined)

@@ -289,6 +289,9 @@ BAD_ROWS = [
     ('{"prompt": "q", "response1": "x", "response2": "y"}', "overall_preference"),
     ('{"prompt": "q", "response1": "x", "response2": "y", "overall_preference": 0}', "overall_preference"),
     ('{"prompt": "q", "chosen": "x", "rejected": "y", "tie": true}', "tie"),
+    ('{"prompt": "q", "chosen": "x", "rejected": "y", "criteria": "Be brief."}', '"criteria"'),
+    ('{"question": "q", "context": "passage", "chosen": "x", "rejected": "y"}', '"question" and "context"'),
+    ('{"prompt": "", "chosen": "x", "rejected": "y"}', "an empty text"),
     ('{"prompt": "q", "chosen": [{"role": "user", "content": "other"}, {"role": "assistant", "content": "x"}], '
      '"rejected": [{"role": "user", "content": "other"}, {"role": "assistant", "content": "y"}]}', "not the prompt's"),
     ('{"chosen": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "x"}], '
