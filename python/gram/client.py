@@ -78,13 +78,14 @@ class Gram:
                     raise GramError(f"{self.url}: {e}") from e
             else:
                 if r.status == 200:
-                    return json.loads(text)
+                    return self._json(text)
                 if r.getheader("Connection", "").lower() == "close":
                     self._drop()
                 error = self._error(r.status, text)
                 if r.status not in (429, 503) or left == 0:
                     raise error
-                wait = float(r.getheader("Retry-After") or 1)
+                seconds = r.getheader("Retry-After", "")        # of a proxy it may be a date
+                wait = float(seconds) if seconds.isdecimal() else 1.0
             time.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -92,6 +93,12 @@ class Gram:
         if more.get("stream"):
             raise ValueError("stream: this client reads whole answers")
         return self.post(path, {**body, **more})
+
+    def _json(self, text):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise GramError(f"{self.url}: what answers there is not gram: it gave no JSON", 200) from None
 
     @staticmethod
     def _error(status, text):

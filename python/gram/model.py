@@ -165,7 +165,7 @@ def fetch(directory: Union[str, os.PathLike, None] = None, progress: Progress = 
     """Gets the base model of the judge that comes with gram, as `gram fetch` does, and says where it is."""
     call, out = Call(), ffi.new("char **")
     fn, end = _bar(progress, "B")
-    show = call.callback("gram_progress_fn", lambda arg, done, total: int(bool(fn(done, total)))) if fn else ffi.NULL
+    show = call.callback("gram_progress_fn", lambda _, done, total: int(fn(done, total) is False)) if fn else ffi.NULL
     try:
         call.check(lib.gram_fetch(call.string(directory, "a directory"), show, ffi.NULL, out, ffi.NULL, call.err))
     finally:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """python/gram/client.py against a server: serve_client.py URL. The engine may be any."""
+import http.server
 import os
 import sys
 import threading
@@ -56,6 +57,30 @@ assert ["error" in v for v in gram.score_pairs([("q", "x", "7\0"), ("q", "an ans
 for script in ("Grüße aus Köln 😀", "東京は日本の首都です。", "Москва — столица", "القاهرة عاصمة مصر", "हिन्दी", "🏳️‍🌈 e\u0301"):
     a, b = gram.score(script, script, "x"), gram.score(script, "x", script)
     assert close(a["preference"], 1 - b["preference"]) and gram.score(script, script, script)["winner"] == "tie"
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """What may stand before a server: busy until a date, and then with a page of its own."""
+    answers = [(503, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}), (200, {})]
+
+    def do_POST(self):
+        status, headers = self.answers.pop(0)
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": "4"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"<p/>")
+
+    def log_message(self, *_):
+        pass
+
+
+proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+threading.Thread(target=proxy.serve_forever, daemon=True).start()
+raises(200, gram_client.Gram(f"http://127.0.0.1:{proxy.server_port}").score, "q", "x", "y")
+assert not Proxy.answers
+proxy.shutdown()
+
 chat = [{"role": "user", "content": "q"}]
 answers = [[{"role": "assistant", "content": t}] for t in ("an answer", "another one")]
 assert trl([chat] * 2, answers)[0] == v["preference"]
