@@ -131,14 +131,14 @@ static jval do_truncate(jctx *j, jval v, const jargs *a)
 {
     ARGS(0, "length", "killwords", "end", "leeway");
     const jstr *end = arg[2].t == J_MISSING ? gr_jlit(j, "...") : gr_jto_str(j, arg[2]), *s, *head;
-    int64_t length = arg[0].t == J_MISSING ? 255 : gr_jindex(j, arg[0]), cut = length - (int64_t)gr_jchars(end);
+    int64_t length = arg[0].t == J_MISSING ? 255 : gr_jindex(j, arg[0]), cut, most;
     int64_t leeway = arg[3].t == J_MISSING || arg[3].t == J_NONE ? 5 : gr_jindex(j, arg[3]);
 
-    if (cut < 0)
+    if (length < 0 || (cut = length - (int64_t)gr_jchars(end)) < 0)
         gr_jraise(j, "expected length >= %zu, got %" PRId64, gr_jchars(end), length);
     if (leeway < 0)
         gr_jraise(j, "expected leeway >= 0, got %" PRId64, leeway);
-    if ((int64_t)gr_jlen(j, v) <= length + leeway)
+    if (__builtin_add_overflow(length, leeway, &most) || (int64_t)gr_jlen(j, v) <= most)
         return v;
     if (v.t != J_STR)
         gr_jraise(j, "'%s' object has no attribute 'rsplit'", gr_jtype_name(v));
@@ -246,7 +246,7 @@ static jval do_round(jctx *j, jval v, const jargs *a)
     double f;
 
     if (arg[1].t == J_MISSING || (arg[1].t == J_STR && gr_jstr_is(arg[1].s, "common")))
-        return gr_jround(j, v, digits, true);
+        return gr_jround(j, v, digits);
     if (!ceiling && !(arg[1].t == J_STR && gr_jstr_is(arg[1].s, "floor")))
         gr_jraise(j, "method must be common, ceil or floor");
     gr_jneed(j, v);

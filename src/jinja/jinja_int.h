@@ -225,7 +225,7 @@ jval gr_jnegate(jctx *j, jval v, bool plus);
 bool gr_jparse_int(const jstr *s, int base, int64_t *out);     /* as Python's int(); false: a ValueError */
 bool gr_jparse_float(const jstr *s, double *out);
 int64_t gr_jindex(jctx *j, jval v);                     /* an int, or a bool; raises for others */
-jval gr_jround(jctx *j, jval v, int64_t digits, bool has_digits);
+jval gr_jround(jctx *j, jval v, int64_t digits);
 
 /* format.c */
 const jstr *gr_jpercent(jctx *j, const jstr *f, jval args);

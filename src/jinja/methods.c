@@ -400,11 +400,12 @@ static jval m_format(jctx *j, jval v, const jargs *a) { return gr_jstrv(gr_jform
 /* where: -1 the text stands left, 0 in the middle, 1 right */
 const jstr *gr_jpad(jctx *j, const jstr *s, int64_t width, const jstr *with, int where)
 {
-    int64_t n = width - (int64_t)gr_jchars(s), left;
+    int64_t chars = (int64_t)gr_jchars(s), n, left;
     jbuf *b = gr_jbuf_new(j);
 
-    if (n <= 0)
+    if (width <= chars)
         return s;
+    n = width - chars;
     left = where < 0 ? 0 : where > 0 ? n : n / 2 + (n & width & 1);
     b->safe = s->safe;
     for (int64_t i = 0; i < n; i++) {

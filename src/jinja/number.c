@@ -333,25 +333,39 @@ jval gr_jnegate(jctx *j, jval v, bool plus)
     return gr_jint(plus ? int_of(v) : -int_of(v));
 }
 
+/* x to a multiple of 10^zeros, half to even. */
+static int64_t round_int(jctx *j, int64_t x, uint64_t zeros)
+{
+    __int128 by = 1, down, rest;
+
+    if (zeros > 19)                             /* half of 10^20 is beyond 64 bits */
+        return 0;
+    while (zeros-- > 0)
+        by *= 10;
+    rest = (x % by + by) % by;
+    down = x - rest;
+    if (2 * rest > by || (2 * rest == by && down / by % 2))
+        down += by;
+    if (down > INT64_MAX || down < INT64_MIN)
+        too_big(j);
+    return (int64_t)down;
+}
+
 /* Half to even, in decimal digits: printf() rounds the exact value of the double, as Python does. */
-jval gr_jround(jctx *j, jval v, int64_t digits, bool has_digits)
+jval gr_jround(jctx *j, jval v, int64_t digits)
 {
     char s[400];
     double f;
 
     gr_jneed(j, v);
-    if (whole(v)) {
-        if (digits >= 0)
-            return gr_jint(int_of(v));
-        f = pow(10, (double)-digits);
-        return gr_jint(digits < -18 ? 0 : (int64_t)(nearbyint((double)int_of(v) / f) * f));
-    }
+    if (whole(v))
+        return gr_jint(digits >= 0 ? int_of(v) : round_int(j, int_of(v), 0 - (uint64_t)digits));
     if (v.t != J_FLOAT)
         gr_jraise(j, "type %s doesn't define __round__ method", gr_jtype_name(v));
-    if (!has_digits)
-        return gr_jint((int64_t)nearbyint(v.f));
-    if (!isfinite(v.f) || digits > 300 || fabs(v.f) > 1e18)
+    if (!isfinite(v.f) || digits > 300 || (digits >= 0 && fabs(v.f) > 1e18))
         return v;
+    if (digits < -308)
+        return gr_jfloat(copysign(0, v.f));
     if (digits < 0) {
         f = pow(10, (double)-digits);
         return gr_jfloat(nearbyint(v.f / f) * f);

@@ -51,6 +51,30 @@ static void equals_python(void **state)
     json_decref(g);
 }
 
+/* What Python makes of numbers near the ends of 64 bits, or says of them. */
+static void numbers_at_the_ends(void **state)
+{
+    static const struct { const char *t, *is; } c[] = {
+        { "{{ 12345678901234567 | round(-1) }}", "12345678901234570" },
+        { "{{ 25 | round(-1) }} {{ -25 | round(-1) }} {{ 35 | round(-1) }}", "20 -20 40" },
+        { "{{ 9223372036854775804 | round(-1) }}", "9223372036854775800" },
+        { "{{ 5000000000000000000 | round(-19) }} {{ 7 | round(-99) }}", "0 0" },
+        { "{{ 7 | round(-9223372036854775807 - 1) }}", "0" },
+        { "{{ 123.0 | round(-400) }} {{ -1.5 | round(-400) }}", "0.0 -0.0" },
+        { "{{ 'abc' | truncate(9223372036854775807, leeway=9223372036854775807) }}", "abc" },
+        { "{{ 'ab'.center(-9223372036854775807 - 1) }}", "ab" },
+    };
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(c); i++) {
+        gram_status rc;
+        char *text = render(c[i].t, strlen(c[i].t), NULL, &rc);
+        if (!text || strcmp(text, c[i].is))
+            fail_msg("%s: %s, wanted %s", c[i].t, text ? text : check_err.text, c[i].is);
+        free(text);
+    }
+}
+
 static void hostile_templates_end(void **state)
 {
     static const struct { const char *t, *why; } c[] = {
@@ -62,6 +86,8 @@ static void hostile_templates_end(void **state)
         { "{% set n = namespace() %}{% set n.n = n %}{{ n }}", "nests more than" },
         { "{{ range(100001) }}", "Range too big" },
         { "{{ 9 ** 99 }}", "64 bits" },
+        { "{{ 9223372036854775807 | round(-1) }}", "64 bits" },
+        { "{{ 'abc' | truncate(-9223372036854775807 - 1) }}", "expected length" },
         { "{{ 99999999999999999999 }}", "64 bits" },
         { "{{ '%99999999d' % 1 }}", "wider than" },
         { "{{ x | urlize }}", "line 1: the filter 'urlize', which gram does not know" },
@@ -162,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_python),
+        cmocka_unit_test(numbers_at_the_ends),
         cmocka_unit_test(hostile_templates_end),
         cmocka_unit_test(deep_templates_are_refused),
         cmocka_unit_test(each_byte_knows_its_origin),
