@@ -321,6 +321,7 @@ gram_status gram_reward_scores(const gram_reward *reward, size_t n, double lambd
 /* The rendered prompt of one order, special tokens written out; malloc'ed, free() it. Truncated and
  * refused as gram_score() would. */
 gram_status gram_show_prompt(gram_model *m, const gram_pair *pair, bool swapped, char **out, gram_err *err);
+/* The same as token ids; *out is malloc'ed. */
 gram_status gram_show_tokens(gram_model *m, const gram_pair *pair, bool swapped,
                              int32_t **out, size_t *n, gram_err *err);
 
@@ -379,6 +380,8 @@ gram_status gram_tokenize(const gram_tokenizer *t, const char *text, size_t byte
  * of a text (BOS, where it does) stands there once. */
 gram_status gram_tokenize_prompt(const gram_tokenizer *t, const char *text, size_t bytes, int32_t **out, size_t *n,
                                  gram_err *err);
+/* The text of n tokens, *out malloc'ed, of *bytes bytes and a NUL; a character that they cut is U+FFFD. special:
+ * special tokens are written out, and otherwise left out. GRAM_EARG: an id is none of the vocabulary. */
 gram_status gram_detokenize(const gram_tokenizer *t, const int32_t *id, size_t n, bool special,
                             char **out, size_t *bytes, gram_err *err);
 
@@ -442,6 +445,7 @@ gram_status gram_score_file(gram_model *m, const char *in, const char *out, cons
 /* Makes `out` of the shares out.shard-0-of-N ... out.shard-(N-1)-of-N, which stay; *rows (may be NULL): its lines.
  * GRAM_EIO names the share that is missing or not whole, or two N that are both there. */
 gram_status gram_merge_shards(const char *out, uint64_t *rows, gram_err *err);
+/* The same for rows of a prompt and its responses: one ranking a line. */
 gram_status gram_rank_file(gram_model *m, const char *in, const char *out, gram_rank_method method,
                            const gram_file_options *opt, gram_file_report *report, gram_err *err);
 

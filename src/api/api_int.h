@@ -108,14 +108,14 @@ bool gr_api_writes_bytes(const gram_model *m, gram_products products);
 /* m->ends, each id once; m has its weights. */
 gram_status gr_api_find_ends(gram_model *m, gram_err *err);
 gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *out, gram_err *err);
-/* What a run of writing holds at most, in bytes: for prompts of `tokens` tokens in all (longest: of one) and n answers
- * of max_new tokens to each; tokens 0: not known. */
 /* What the weights will take in memory: the layers' matrices in the dtype asked for, the rest as the file has it. */
 uint64_t gr_api_weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype dtype);
 /* GRAM_ENOMEM: the model is larger than the memory of its GPU. Before its weights are read. */
 gram_status gr_api_fits(const gram_model *m, const gram_options *opt, gram_err *err);
 
 #define GR_API_BATCH_TOKENS 4096        /* computed together where nothing is asked for */
+/* What a run of writing holds at most, in bytes: for prompts of `tokens` tokens in all (longest: of one) and n answers
+ * of max_new tokens to each; tokens 0: not known. */
 typedef struct { size_t tokens, longest, prompts, n, max_new, guesses; gram_products products; } gr_api_written;
 typedef struct { uint64_t all, weights, texts, pass, program; } gr_api_memory;
 uint64_t gr_api_lay_bytes(const gram_model *m, gram_products products);

@@ -99,12 +99,12 @@ void gr_reasons_free(gr_reasons *r);
 gram_status gr_forms_read(const gr_at *at, const json_t *row, gr_row **out, size_t *n);
 /* Whether both answers are conversations, or lists of another kind: the prompt is then in them, too. */
 bool gr_forms_talk(const json_t *row);
-/* Whether the row holds a coded value, and whether it is one of those that condemn the file: GRAM_EIO, else GRAM_OK. */
 gram_status gr_group_read(const gr_at *at, const json_t *row, gr_group *out);      /* rows.c */
 gram_status gr_lone_prompt_read(const gr_at *at, const json_t *row, gr_group *out); /* the same; gr_reader_prompt()'s */
 gram_status gr_asked_read(const gr_at *at, const json_t *row, gr_group *out);      /* the same; gr_reader_asked()'s */
 gram_status gr_labelled_read(const gr_at *at, const json_t *row, gr_labelled *out); /* the same */
 typedef gram_status gr_group_fn(const gr_at *at, const json_t *row, gr_group *out);
+/* Whether the row holds a coded value, and whether it is one of those that condemn the file: GRAM_EIO, else GRAM_OK. */
 bool gr_forms_coded(const json_t *row);
 gram_status gr_forms_check_code(const gr_at *at, const json_t *row);
 
