@@ -56,7 +56,6 @@ bool gr_trie_put(gr_trie *t, const char *s, size_t n, uint32_t token)
     return true;
 }
 
-/* The longest token that starts at s, or NULL; *len is what it covers. */
 /* Whether a special token may stand at s, n bytes long. The raw trie alone sees the text as it was given. */
 static bool may_be_special(gr_enc *e, const gr_trie *t, const gr_added *a, const char *s, size_t n)
 {
@@ -80,6 +79,7 @@ bool gr_added_placed(const gr_enc *e, const gr_added *a)
     return a->special;
 }
 
+/* The longest token that starts at s, or NULL; *len is what it covers. */
 static const gr_added *longest(gr_enc *e, const gr_trie *t, const char *s, size_t n, size_t *len)
 {
     const gr_added *best = NULL;
