@@ -101,7 +101,7 @@ void cli_print_help(FILE *f, const cli_command *c);
 void cli_print_man(FILE *f);
 void cli_print_completion(FILE *f, const char *shell);  /* bash, zsh or fish */
 
-/* ---- Talk, all of it on stderr (talk.c) --------------------------------------------------------- */
+/* ---- Talk, all of it on stderr (messages.c) --------------------------------------------------------- */
 
 /* "gram score: ..." and the exit code: cli_usage() CLI_USAGE, with where the help is. */
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -143,7 +143,7 @@ int cli_rows_status(gram_status rc, const gram_err *err, const char *out);
 /* The exit code of a call over files, with how to resume `out` where it was stopped. */
 int cli_file_status(gram_status rc, const gram_err *err, const char *out);
 
-/* ---- Small things (talk.c) ---------------------------------------------------------------------- */
+/* ---- Small things (messages.c) ---------------------------------------------------------------------- */
 
 /* The rest of a stream; false after a message where it cannot be read. */
 bool cli_slurp(FILE *f, const char *name, gr_buf *out);

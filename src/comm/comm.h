@@ -9,8 +9,8 @@
  * and added here, in the order of the ranks, so a sum has the same bits in every run of that many processes, whatever
  * carries it.
  *
- * No call waits for a process that is gone: each watches the others (watch.c), and a call fails with a sentence that
- * names the one that died, or the one that called gr_dist_fail() and why. */
+ * No call waits for a process that is gone: each watches the others (heartbeat.c), and a call fails with a sentence
+ * that names the one that died, or the one that called gr_dist_fail() and why. */
 #ifndef GR_COMM_COMM_H
 #define GR_COMM_COMM_H
 

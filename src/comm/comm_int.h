@@ -37,7 +37,7 @@ gram_status gr_mpi_failed(const struct gr_mpi *m, const char *call, int code, gr
 enum { GR_LOCAL_MOST = 16 };
 gram_status gr_local_load(struct gr_mpi *m, gram_err *err);
 
-/* ---- The processes (dist.c) ------------------------------------------------------------------------ */
+/* ---- The processes (comm.c) ------------------------------------------------------------------------ */
 
 struct gr_process {
     char host[64];
@@ -84,7 +84,7 @@ struct gram_dist {
     struct gr_linked linked;    /* links.c */
     gr_mpi_handle *request;     /* [2 size] of the exchange that is under way */
 
-    /* The own of the two threads of watch.c. */
+    /* The own of the two threads of heartbeat.c. */
     pthread_t watch, talk;
     bool watching;
     struct gr_peer *peer;       /* [size] */

@@ -159,7 +159,6 @@ void gr_jpush(jctx *j, jlist *l, jval v);
 jval gr_jdict_new(jctx *j);
 void gr_jset(jctx *j, jdict *d, jval key, jval val);
 bool gr_jget(jctx *j, const jdict *d, jval key, jval *val);
-bool gr_jget_name(const jdict *d, const char *name, jval *val);
 jval gr_jundef(jctx *j, const char *name);              /* 'NAME' is undefined */
 jval gr_jundef_hint(jctx *j, const char *hint);
 _Noreturn void gr_jundef_raise(jctx *j, jval v);

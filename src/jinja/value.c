@@ -136,16 +136,6 @@ bool gr_jget(jctx *j, const jdict *d, jval key, jval *val)
     return i < d->n;
 }
 
-bool gr_jget_name(const jdict *d, const char *name, jval *val)
-{
-    for (size_t i = 0; i < d->n; i++)
-        if (d->key[i].t == J_STR && gr_jstr_is(d->key[i].s, name)) {
-            *val = d->val[i];
-            return true;
-        }
-    return false;
-}
-
 /* A role that is one of the words for it belongs to the form of a conversation, not to its text: '<|' + role + '|>' is
  * a token that the template writes. */
 static bool is_role(const char *key, const json_t *v)

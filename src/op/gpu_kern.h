@@ -20,7 +20,7 @@ void gr_kern_cuda(struct gr_kern *op);
  * the lane says why. */
 bool gr_gemm90_cuda(gr_lane *lane, gr_mat y, gr_mat x, gr_mat w, size_t M, size_t N, size_t K, unsigned blocks);
 
-/* ---- What they ask of the device: tensor/device_cuda.c, or a test's own ---------------------------- */
+/* ---- What they ask of the device: cuda/device.c, or a test's own ---------------------------- */
 
 struct CUstream_st;                                     /* a cudaStream_t points to one */
 struct CUstream_st *gr_cuda_stream(const gr_lane *lane);

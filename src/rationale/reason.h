@@ -17,7 +17,7 @@ typedef gram_status gr_reason_read_fn(void *arg, const gr_seq *seq, size_t n, co
 typedef struct {
     const gr_reason_words *words;
     gram_rationale_options opt;         /* the numbers; its strings are not read */
-    gr_stops stops;                     /* all that ends a rationale: see gr_reason_stops() */
+    gr_stops stops;                     /* all that ends a rationale: ids, and the closing tag */
     size_t context;                     /* tokens that a text may have at most */
     gr_reason_write_fn *write;
     gr_reason_read_fn *read;

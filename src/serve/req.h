@@ -58,7 +58,7 @@ struct gr_req {
     int if_failed;                  /* the status of the model's failure; 0: 500 */
 
     struct gr_chunk *chunk;         /* memory that goes with the request */
-    /* http.c's and watch.c's own. */
+    /* http.c's and hangup.c's own. */
     struct MHD_Connection *conn;
     int fd, phase;
     int sent;                       /* the status that the client is told; 0: none yet */

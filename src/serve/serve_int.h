@@ -1,4 +1,4 @@
-/* serve_int.h - the server's own parts: what http.c, server.c, watch.c, metrics.c and the endpoints share. */
+/* serve_int.h - the server's own parts: what http.c, server.c, hangup.c, prometheus.c and the endpoints share. */
 #ifndef GR_SERVE_SERVE_INT_H
 #define GR_SERVE_SERVE_INT_H
 
@@ -35,7 +35,7 @@ void gr_conns_expire(gr_conns *c);
 /* Why two servers could read this request differently, or NULL. chunked: its body comes in chunks. */
 const char *gr_framing_fault(struct MHD_Connection *conn, const char *version, bool *chunked);
 
-/* ---- watch.c: requests that wait for the worker ---- */
+/* ---- hangup.c: requests that wait for the worker ---- */
 
 /* MHD does not look at a suspended connection, so this thread does. */
 typedef struct {

@@ -1,4 +1,4 @@
-/* loop_int.h - a run on its way, which the files of the loop share: run.c, judging.c and settings.c. */
+/* loop_int.h - a run on its way, which the files of the loop share: loop.c, judging.c, reference.c and settings.c. */
 #ifndef GR_TRAIN_LOOP_INT_H
 #define GR_TRAIN_LOOP_INT_H
 
