@@ -38,7 +38,7 @@ static gram_status has_tokenizer(bool *yes, const char *dir, gram_err *err)
     char *json = gr_path_join(dir, "tokenizer.json"), *model = gr_path_join(dir, "tokenizer.model");
     bool ok = json && model;
 
-    *yes = ok && (gr_path_exists(json) || gr_path_exists(model));
+    *yes = ok && (gr_path_named(json) || gr_path_named(model));
     free(json);
     free(model);
     return ok ? GRAM_OK : gr_nomem(err, dir);
@@ -94,7 +94,7 @@ static gram_status tokenizer_of_dir(gr_tok **out, int32_t *front, const gr_tok_f
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
     *out = NULL;
-    if (!rc && !gr_path_exists(path)) {
+    if (!rc && !gr_path_named(path)) {
         rc = gr_dir_tok_model(&l, dir, 0, err);
         if (!rc)
             rc = gr_tok_from_spec(out, dir, &l.spec, err);

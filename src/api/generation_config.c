@@ -167,7 +167,7 @@ gram_status gram_generation_from_config(gram_generation *g, const char *path, ch
     json_t *o = NULL;
     gram_status rc = file ? GRAM_OK : gr_nomem(err, path);
 
-    if (!rc && !gr_path_exists(file))
+    if (!rc && !gr_path_named(file))
         rc = say_text(&t, "no generation_config.json is there: all settings are as without it");
     else if (!rc)
         rc = gr_read_file(file, (size_t)1 << 20, &text, &n, err);

@@ -189,7 +189,7 @@ gram_status gr_card_read(gr_card *out, const char *path, gram_err *err)
     gram_status rc = name ? GRAM_OK : gr_nomem(err, path);
 
     *out = (gr_card){ 0 };
-    if (!rc && gr_path_exists(name)) {
+    if (!rc && gr_path_named(name)) {
         rc = gr_read_file(name, GR_CARD_MOST, &text, &n, err);
         if (!rc) {
             rc = gr_card_parse(out, name, text, n, err);

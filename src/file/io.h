@@ -18,6 +18,7 @@ void gr_map_release(const gr_map *m);   /* gives back the pages read so far; the
 gram_status gr_read_file(const char *path, size_t limit, char **out, size_t *n, gram_err *err);
 bool gr_write_all(int fd, const void *p, size_t n);     /* false: errno says why */
 bool gr_path_exists(const char *path);
+bool gr_path_named(const char *path);       /* the same, or reading it would fail: a link that leads nowhere, ... */
 bool gr_path_same(const char *a, const char *b);    /* both are there, and are one file */
 bool gr_path_overwrites(const char *out, const char *in);   /* rows of `in` would be lost by writing `out` */
 bool gr_path_regular(const char *path);     /* a file that can be read again; a pipe gives its bytes once */

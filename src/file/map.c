@@ -169,6 +169,13 @@ bool gr_path_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+bool gr_path_named(const char *path)
+{
+    struct stat st;
+
+    return !lstat(path, &st) || (errno != ENOENT && errno != ENOTDIR);
+}
+
 bool gr_path_same(const char *a, const char *b)
 {
     struct stat x, y;

@@ -74,7 +74,7 @@ static gram_status add_file(json_t *named, const char *name, const char *dir, co
     size_t n;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
-    if (!rc && gr_path_exists(path))
+    if (!rc && gr_path_named(path))
         rc = gr_read_file(path, TEMPLATE_MOST, &text, &n, err);
     if (!rc && text && json_object_set_new(named, name, json_stringn(text, n)))
         rc = gr_fail(err, GRAM_EFORMAT, "%s: not UTF-8", path);
@@ -140,7 +140,7 @@ static gram_status of_processor(json_t *named, const char *dir, const char *file
     json_t *root;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
-    if (!rc && gr_path_exists(path))
+    if (!rc && gr_path_named(path))
         rc = gr_read_file(path, TEMPLATE_MOST, &text, &n, err);
     if (!rc && text) {
         root = gr_json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &e);

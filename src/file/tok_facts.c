@@ -32,7 +32,7 @@ static gram_status read_object(json_t **out, const char *dir, const char *file, 
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
     *out = NULL;
-    if (!rc && gr_path_exists(path))
+    if (!rc && gr_path_named(path))
         rc = gr_read_file(path, SMALL_MOST, &text, &n, err);
     if (!rc)                                    /* "model_max_length" is often about 1e30 */
         *out = text ? gr_json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &je) : json_object();
