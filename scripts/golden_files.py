@@ -34,6 +34,7 @@ save_file(tensors(("f32", (3, 5), torch.float32), ("f16", (4, 3), torch.float16)
                   ("empty", (0, 4), torch.float32)),
           out / "model.safetensors", metadata={"format": "pt"})
 save_file({"ids": torch.arange(4)}, out / "int64.safetensors")
+save_file(tensors(("f64", (3, 5), torch.float64)), out / "f64.safetensors")
 
 # shards as transformers writes them
 shard = [tensors(("a.weight", (6, 4), torch.float32), ("b.weight", (2, 2), torch.bfloat16)),
@@ -83,6 +84,12 @@ v3 = gguf("v3.gguf").read_bytes()
 (out / "v2.gguf").write_bytes(v3[:4] + struct.pack("<I", 2) + v3[8:])
 gguf("align64.gguf", 64)
 gguf("split.gguf", split_max_tensors=5)         # split-00001-of-00003.gguf and two more: v3.gguf's tensors
+w = GGUFWriter(out / "f64.gguf", "llama")
+w.add_tensor("f64", values("f64", 3, 5).astype(np.float64))
+w.write_header_to_file()
+w.write_kv_data_to_file()
+w.write_tensors_to_file()
+w.close()
 w = GGUFWriter(out / "tq1.gguf", "llama")
 w.add_tensor("odd", np.zeros((1, 54), dtype=np.uint8), raw_dtype=T.TQ1_0)
 w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()

@@ -31,14 +31,14 @@ LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cr
         "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
         "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
-SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "gguf_yarn": 117, "gguf_qwen3_moe": 114,
+SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "gguf_yarn": 117, "llama_f64": 25, "gguf_qwen3_moe": 114,
         "gguf_few_bits": 115, "gguf_grids": 116}     # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
          "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config,
          "qwen3_moe": transformers.Qwen3MoeConfig}
-F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
+F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
@@ -78,6 +78,7 @@ HF = {
                        {"beta_fast": 3.0, "mscale": 1.5, "mscale_all_dim": 0.5, "truncate": False},
                        {"beta_fast": 3.0, "beta_slow": 0.25, "mscale": 1.5, "mscale_all_dim": 0.5},
                        {"beta_fast": 3.0, "beta_slow": 0.25, "truncate": False})]),
+    "llama_f64": ("llama", size(1, 24, 3, 1, 32, rope_parameters=PLAIN), F64, "new", 1, [{"rms_norm_eps": 0.1}]),
     "llama_bias": ("llama", size(2, 32, 4, 2, 48, rope_parameters=PLAIN, attention_bias=True), BF16, "new", 1, []),
     "mistral_window": ("mistral", size(2, 24, 2, 1, 40, rope_parameters=PLAIN, sliding_window=24), BF16, "new", 1,
                        [{"sliding_window": None}, {"sliding_window": 23}]),

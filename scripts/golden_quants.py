@@ -2,7 +2,7 @@
 
     pip install gguf numpy && python3 scripts/golden_quants.py
 
-NAME.bin holds blocks, NAME.f32 the float32 values that gguf.quants.dequantize gives them. Types that the
+NAME.bin holds blocks, or float64, NAME.f32 the float32 values that gguf.quants.dequantize gives them. Types that the
 package can quantise get random rows (rows.f32), with an all-zero block; the K and IQ types get random bytes with sane
 scales.
 """
@@ -37,6 +37,10 @@ blocks = {T.Q4_K: (144, (0, 2)), T.Q5_K: (176, (0, 2)), T.Q6_K: (210, (208,)), T
 rows = rng.standard_normal((16, 64)).astype(np.float32)
 rows[3, :32] = 0
 (out / "rows.f32").write_bytes(rows.astype("<f4").tobytes())
+wide = np.concatenate([np.random.default_rng(8).standard_normal(64),
+                       [0.0, -0.0, 1e-40, -1e-46, 1e38, 1 + 2.0**-24, 1 + 3 * 2.0**-24]])
+(out / "F64.bin").write_bytes(wide.astype("<f8").tobytes())
+(out / "F64.f32").write_bytes(wide.astype("<f4").tobytes())
 for t in (T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q4_K, T.Q5_K, T.Q6_K,
           T.Q2_K, T.Q3_K, T.IQ4_NL, T.IQ4_XS,
           T.IQ1_S, T.IQ1_M, T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ3_S):

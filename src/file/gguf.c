@@ -164,7 +164,7 @@ static gram_status type_of(const gr_gguf *g, const char *tensor, uint32_t id, gr
         [19] = { "IQ1_S", GR_IQ1_S }, [20] = { "IQ4_NL", GR_IQ4_NL }, [21] = { "IQ3_S", GR_IQ3_S },
         [22] = { "IQ2_S", GR_IQ2_S }, [23] = { "IQ4_XS", GR_IQ4_XS },
         [24] = { "I8", -1 },        [25] = { "I16", -1 },       [26] = { "I32", -1 },       [27] = { "I64", -1 },
-        [28] = { "F64", -1 },       [29] = { "IQ1_M", GR_IQ1_M }, [30] = { "BF16", GR_BF16 }, [34] = { "TQ1_0", -1 },
+        [28] = { "F64", GR_F64 },     [29] = { "IQ1_M", GR_IQ1_M }, [30] = { "BF16", GR_BF16 }, [34] = { "TQ1_0", -1 },
         [35] = { "TQ2_0", -1 },     [39] = { "MXFP4", -1 },     [40] = { "NVFP4", -1 },     [41] = { "Q1_0", -1 },
         [42] = { "Q2_0", -1 },
     };
@@ -173,8 +173,8 @@ static gram_status type_of(const gr_gguf *g, const char *tensor, uint32_t id, gr
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is of the unknown type %" PRIu32, g->path, tensor,
                        id);
     if (ggml[id].type < 0)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is %s; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
-                       "Q2_K to Q6_K and IQ1_S to IQ4_XS are supported", g->path, tensor, ggml[id].name);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is %s; F64, F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, "
+                       "Q5_1, Q2_K to Q6_K and IQ1_S to IQ4_XS are supported", g->path, tensor, ggml[id].name);
     *out = (gr_dtype)ggml[id].type;
     return GRAM_OK;
 }

@@ -107,7 +107,7 @@ static uint32_t ggml_type(gr_dtype t)
         [GR_F32] = 0, [GR_F16] = 1, [GR_Q4_0] = 2, [GR_Q4_1] = 3, [GR_Q5_0] = 6, [GR_Q5_1] = 7, [GR_Q8_0] = 8,
         [GR_Q2_K] = 10, [GR_Q3_K] = 11, [GR_Q4_K] = 12, [GR_Q5_K] = 13, [GR_Q6_K] = 14, [GR_IQ2_XXS] = 16,
         [GR_IQ2_XS] = 17, [GR_IQ3_XXS] = 18, [GR_IQ1_S] = 19, [GR_IQ4_NL] = 20, [GR_IQ3_S] = 21, [GR_IQ2_S] = 22,
-        [GR_IQ4_XS] = 23, [GR_IQ1_M] = 29, [GR_BF16] = 30,
+        [GR_IQ4_XS] = 23, [GR_IQ1_M] = 29, [GR_BF16] = 30, [GR_F64] = 28,
     };
 
     return id[t];

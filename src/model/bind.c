@@ -570,7 +570,7 @@ static gram_status hold_table(gr_model *m, gram_err *err)
     float *w;
     gram_status rc;
 
-    if (gr_device_is_host(m->on) || gr_dtype_block(t->type) == 1)
+    if (gr_device_is_host(m->on) || gr_dtype_is_plain(t->type))
         return gr_device_hold(m->on, &m->table.data, t->data, tensor_bytes(t), err);
     w = gr_alloc_aligned(n, sizeof *w);
     if (!w)

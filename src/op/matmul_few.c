@@ -80,8 +80,8 @@ static size_t tasks(const gr_linear *l)
     return in_slices(l) ? (slices(l) - 1) * each + (last + step(l) - 1) / step(l) : (l->O + step(l) - 1) / step(l);
 }
 
-/* Rows of a weight that lie one after the other: in panels of their type, as they are, or, of a type in blocks that has
- * no panels, one by one in float32. */
+/* Rows of a weight that lie one after the other: in panels of their type, as they are, or, of a type that is not plain
+ * and has no panels, one by one in float32. */
 static void by_rows(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
 {
     size_t row = 0;
@@ -95,7 +95,7 @@ static void by_rows(gr_lane *lane, const struct few *f, const gr_linear *l, gr_m
                           o / GR_DIGITS_PANEL * gr_digits_panel_bytes(l->w.type, l->K), l->w.type, n, l->K);
         return;
     }
-    if (gr_dtype_block(l->w.type) == 1) {
+    if (gr_dtype_is_plain(l->w.type)) {
         l->op->few_rows(y, f->x, f->M, (gr_mat){ w, l->K, l->w.type }, n, l->K);
         return;
     }

@@ -51,6 +51,7 @@ static const struct { const char *name; size_t block, bytes; } type[GR_DTYPES] =
     [GR_IQ3_S]   = { "IQ3_S",   256, 110 },
     [GR_IQ4_NL]  = { "IQ4_NL",   32,  18 },
     [GR_IQ4_XS]  = { "IQ4_XS",  256, 136 },
+    [GR_F64]     = { "F64",       1,   8 },
 };
 
 const char *gr_dtype_name(gr_dtype t)
@@ -127,6 +128,15 @@ FAST static void dequant_bf16(float *restrict y, const uint8_t *restrict x, size
         memcpy(&h, x + 2 * i, sizeof h);
         bits = (uint32_t)h << 16;
         memcpy(y + i, &bits, sizeof bits);
+    }
+}
+
+FAST static void dequant_f64(float *restrict y, const uint8_t *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double d;
+        memcpy(&d, x + 8 * i, sizeof d);
+        y[i] = (float)d;
     }
 }
 
@@ -376,6 +386,7 @@ void gr_dequant(float *y, const void *x, gr_dtype t, size_t n)
         break;
     case GR_IQ4_NL: dequant_iq4_nl(y, x, n); break;
     case GR_IQ4_XS: dequant_iq4_xs(y, x, n); break;
+    case GR_F64: dequant_f64(y, x, n); break;
     case GR_DTYPES: break;
     }
 }

@@ -12,12 +12,15 @@ typedef enum {
     GR_F32, GR_F16, GR_BF16,
     GR_Q4_0, GR_Q4_1, GR_Q5_0, GR_Q5_1, GR_Q8_0, GR_Q2_K, GR_Q3_K, GR_Q4_K, GR_Q5_K, GR_Q6_K,
     GR_IQ1_S, GR_IQ1_M, GR_IQ2_XXS, GR_IQ2_XS, GR_IQ2_S, GR_IQ3_XXS, GR_IQ3_S, GR_IQ4_NL, GR_IQ4_XS,
+    GR_F64,
     GR_DTYPES
 } gr_dtype;
 
 const char *gr_dtype_name(gr_dtype t);          /* "F32", "Q4_K" */
 size_t gr_dtype_block(gr_dtype t);              /* values in a block: 1, 32 or 256 */
 size_t gr_dtype_bytes(gr_dtype t);              /* bytes in a block */
+/* Whether kernels read its values where they lie: F32, F16 and BF16. */
+static inline bool gr_dtype_is_plain(gr_dtype t) { return t <= GR_BF16; }
 /* Bytes of a row of K values; false where K is not whole blocks or the product wraps. */
 bool gr_dtype_row_bytes(gr_dtype t, size_t K, size_t *bytes);
 
@@ -29,7 +32,7 @@ int gr_q3_k_scale(const uint8_t *p, size_t j);
 int gr_iq4_xs_scale(const uint8_t *x, size_t j);
 
 /* y[0..n) = the n values at the start of a row's bytes; n is whole blocks. Exact: each value is what
- * the format's definition gives in float32. Any alignment. */
+ * the format's definition gives in float32; of F64 the nearest. Any alignment. */
 void gr_dequant(float *y, const void *x, gr_dtype t, size_t n);
 static inline float gr_half_at(const uint8_t *p)
 {

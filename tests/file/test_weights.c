@@ -332,6 +332,21 @@ static void safetensors_lies_are_named(void **state)
     assert_int_equal(open_bytes("\2\0\0\0\0\0\0\0{}", 10, false), GRAM_OK);
 }
 
+static void float64_is_read_in_both_formats(void **state)
+{
+    gr_weights *w;
+    gr_st *st;
+
+    (void)state;
+    CHECK_OK(gr_st_open(&st, GOLDEN "f64.safetensors", &check_err));
+    assert_int_equal(gr_st_at(st, 0)->type, GR_F64);
+    check_values(gr_st_at(st, 0), "f64");
+    gr_st_close(st);
+    CHECK_OK(gr_weights_open_gguf(&w, GOLDEN "f64.gguf", &check_err));
+    check_values(need(w, "f64", GR_F64, 2), "f64");
+    gr_weights_close(w);
+}
+
 static void types_are_refused_by_name(void **state)
 {
     gr_weights *w;
@@ -525,6 +540,7 @@ int main(void)
         cmocka_unit_test(gguf_cut_and_changed),
         cmocka_unit_test(safetensors_lies_are_named),
         cmocka_unit_test(gguf_lies_are_named),
+        cmocka_unit_test(float64_is_read_in_both_formats),
         cmocka_unit_test(types_are_refused_by_name),
         cmocka_unit_test(index_lies_are_named),
         cmocka_unit_test(missing_weights_are_named),
