@@ -31,8 +31,9 @@ LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cr
         "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
         "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
-SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "gguf_yarn": 117, "llama_f64": 25, "gguf_qwen3_moe": 114,
-        "gguf_few_bits": 115, "gguf_grids": 116}     # others follow from their places
+SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "llama_f64": 25, "qwen3_fp8": 26,
+        "llama_fp8_channels": 27, "gguf_qwen3_moe": 114, "gguf_few_bits": 115, "gguf_grids": 116,
+        "gguf_yarn": 117}       # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
@@ -346,6 +347,53 @@ def make_hf(name, seed, arch, sizes, dtype, form, shards, changes):
     report(path, want)
 
 
+def make_fp8(name, seed, arch, sizes, section, scale_of):
+    """Matrices of the layers as F8_E4M3 with scales: transformers' own dequantize says what they are."""
+    path, tokens = fresh(name, seed, sizes["vocab_size"])
+    model, state = build(arch, sizes, seed), {}
+    for n, w in model.state_dict().items():
+        if ".layers." not in n or w.ndim < 2:
+            state[n] = w.to(BF16)
+            continue
+        ending, scale = scale_of(w)
+        grid = scale.float().repeat_interleave(w.shape[0] // scale.shape[0], 0)
+        grid = grid.repeat_interleave(w.shape[1] // scale.shape[1], 1)
+        state[n], state[n + ending] = (w / grid).to(torch.float8_e4m3fn), scale
+    save_weights(path, state, 1)
+    config = config_json(model.config, "new", BF16) | {"quantization_config": section}
+    (path / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    want = logits(load(path).float(), tokens)       # the rest keeps the file's type
+    np.save(path / "logits.npy", want)
+    report(path, want)
+
+
+def by_blocks(w, size=32):
+    """As DeepSeek and Qwen have them."""
+    most = w.reshape(w.shape[0] // size, size, w.shape[1] // size, size).abs().amax((1, 3))
+    return "_scale_inv", (most / 448).float()
+
+
+def by_rows(w):
+    """As compressed-tensors has them: bfloat16, to which the product is rounded."""
+    return "_scale", (w.abs().amax(1, keepdim=True) / 448).to(BF16)
+
+
+FP8 = {
+    "qwen3_fp8": ("qwen3", size(2, 64, 2, 1, 96, rope_parameters=PLAIN, head_dim=32),
+                  {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [32, 32],
+                   "modules_to_not_convert": ["lm_head"]}, by_blocks),
+    "llama_fp8_channels": ("llama", size(2, 40, 2, 1, 56, rope_parameters=PLAIN, head_dim=20),
+                           {"quant_method": "compressed-tensors", "format": "float-quantized", "dequantize": True,
+                            "quantization_status": "compressed", "ignore": ["lm_head"], "kv_cache_scheme": None,
+                            "config_groups": {"group_0": {
+                                "targets": ["Linear"], "output_activations": None,
+                                "weights": {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel",
+                                            "dynamic": False},
+                                "input_activations": {"num_bits": 8, "type": "float", "symmetric": True,
+                                                      "strategy": "token", "dynamic": True}}}}, by_rows),
+}
+
+
 class InternLM2(torch.nn.Module):
     """The model that InternLM publishes as code beside its weights; transformers has no class of it."""
 
@@ -645,6 +693,9 @@ def main():
     for seed, (name, spec) in enumerate(HF.items()):
         if not args.name or name in args.name:
             make_hf(name, SEED.get(name, seed), *spec)
+    for name, spec in FP8.items():
+        if not args.name or name in args.name:
+            make_fp8(name, SEED[name], *spec)
     if not args.name or "internlm2" in args.name:
         make_internlm2("internlm2", 90, size(2, 48, 6, 2, 40, **WIDE))
     for seed, (name, spec) in enumerate(GGUF.items(), 100):

@@ -1,13 +1,14 @@
 """Golden files of dequantisation, by the official gguf package: tests/golden/quants/NAME.{bin,f32}.
 
-    pip install gguf numpy && python3 scripts/golden_quants.py
+    pip install gguf numpy torch && python3 scripts/golden_quants.py
 
-NAME.bin holds blocks, or float64, NAME.f32 the float32 values that gguf.quants.dequantize gives them. Types that the
-package can quantise get random rows (rows.f32), with an all-zero block; the K and IQ types get random bytes with sane
-scales.
+NAME.bin holds blocks, or float64, or bytes of PyTorch's float8_e4m3fn, NAME.f32 the float32 values that
+gguf.quants.dequantize, or NumPy, or PyTorch, gives them. Types that the package can quantise get random rows
+(rows.f32), with an all-zero block; the K and IQ types get random bytes with sane scales.
 """
 import pathlib
 import numpy as np
+import torch
 from gguf import GGMLQuantizationType as T
 from gguf import quants
 
@@ -41,6 +42,13 @@ wide = np.concatenate([np.random.default_rng(8).standard_normal(64),
                        [0.0, -0.0, 1e-40, -1e-46, 1e38, 1 + 2.0**-24, 1 + 3 * 2.0**-24]])
 (out / "F64.bin").write_bytes(wide.astype("<f8").tobytes())
 (out / "F64.f32").write_bytes(wide.astype("<f4").tobytes())
+codes = np.array([c for c in range(256) if c % 128 < 127], dtype=np.uint8)       # the others are no numbers
+(out / "F8_E4M3.bin").write_bytes(codes.tobytes())
+floats = torch.from_numpy(codes).view(torch.float8_e4m3fn).float().numpy()
+(out / "F8_E4M3.f32").write_bytes(floats.astype("<f4").tobytes())
+d = np.random.default_rng(9).standard_normal((7, 1)).astype(np.float32)
+(out / "F8_SCALED.bin").write_bytes(np.hstack([d.view(np.uint8).reshape(7, 4), codes[:224].reshape(7, 32)]).tobytes())
+(out / "F8_SCALED.f32").write_bytes((d * floats[:224].reshape(7, 32)).astype("<f4").tobytes())
 for t in (T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q4_K, T.Q5_K, T.Q6_K,
           T.Q2_K, T.Q3_K, T.IQ4_NL, T.IQ4_XS,
           T.IQ1_S, T.IQ1_M, T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ3_S):

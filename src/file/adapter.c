@@ -232,6 +232,8 @@ gram_status gr_config_open(gr_config *out, const gr_weights *w, const gr_adapter
     const gr_gguf *g = gr_weights_gguf(w);
     gram_status rc = g ? gr_config_from_gguf(out, g, w, err) : gr_config_read(out, gr_weights_path(w), err);
 
+    if (!rc && !g)
+        rc = gr_config_check_packed(out, w, err);
     if (!rc && a)
         rc = check_arch(out, a, w, err);
     if (!rc && a)

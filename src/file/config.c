@@ -366,21 +366,6 @@ static gram_status read_head(const struct gr_config_in *in, gr_config *c, gram_e
     return rc;
 }
 
-/* bitsandbytes leaves its section behind where both of its packings are off, and the weights are what they were. */
-static gram_status check_packing(const struct gr_config_in *in, gram_err *err)
-{
-    json_t *packed = gr_in_get(in->top, "quantization_config"), *method = gr_in_get(packed, "quant_method");
-    const char *name = json_string_value(method);
-    bool off = name && !strcmp(name, "bitsandbytes") && !json_is_true(gr_in_get(packed, "load_in_4bit")) &&
-               !json_is_true(gr_in_get(packed, "load_in_8bit")) && !json_is_true(gr_in_get(packed, "_load_in_4bit")) &&
-               !json_is_true(gr_in_get(packed, "_load_in_8bit"));
-
-    if (!packed || off || (json_is_object(packed) && !json_object_size(packed)))
-        return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F32, F16, BF16, GGUF are",
-                   in->name, name ? name : "quantization_config");
-}
-
 /* Finds the architecture, and where the language model's keys are. */
 static gram_status begin(struct gr_config_in *in, gr_config *c, gram_err *err)
 {
@@ -402,7 +387,7 @@ static gram_status begin(struct gr_config_in *in, gr_config *c, gram_err *err)
         return gr_config_refuse(in->name, type, err);
     }
     in->row = gr_arch_of(c->architecture);
-    rc = check_packing(in, err);
+    rc = gr_config_check_packing(in, c, err);
     if (!rc)
         rc = gr_config_check_keys(c, in->name, in->top, in->text, err);
     return rc ? rc : read_head(in, c, err);

@@ -25,6 +25,8 @@ gram_status gr_in_number(const struct gr_config_in *in, json_t *o, const char *k
 gram_status gr_in_bool(const struct gr_config_in *in, json_t *o, const char *key, bool otherwise, bool *out,
                        gram_err *err);
 
+/* "quantization_config", into c->said.packed. */
+gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c, gram_err *err);
 gram_status gr_config_read_ropes(const struct gr_config_in *in, gr_config *c, gram_err *err);
 gram_status gr_config_read_bare(const struct gr_config_in *in, gr_config *c, gram_err *err);
 gram_status gr_config_read_windows(const struct gr_config_in *in, gr_config *c, gram_err *err);

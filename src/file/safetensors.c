@@ -28,7 +28,7 @@ struct gr_st {
 
 static bool dtype_of(const char *s, gr_dtype *out)
 {
-    static const gr_dtype known[] = { GR_F32, GR_F16, GR_BF16, GR_F64 };
+    static const gr_dtype known[] = { GR_F32, GR_F16, GR_BF16, GR_F64, GR_F8_E4M3 };
 
     for (size_t i = 0; i < GR_COUNT(known); i++)
         if (!strcmp(s, gr_dtype_name(known[i]))) {
@@ -85,7 +85,7 @@ static gram_status read_tensor(gr_named *t, const gr_st *st, const char *name, j
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\" has no dtype", st->path, name);
     t->packed = st->ours && !strcmp(dtype, "I8");
     if (!t->packed && !dtype_of(dtype, &t->type))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is %s; F64, F32, F16 and BF16 are supported",
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is %s; F64, F32, F16, BF16 and F8_E4M3 are supported",
                        st->path, name, dtype);
     rc = read_shape(t, st, json_object_get(v, "shape"), err);
     if (rc)

@@ -21,6 +21,8 @@ struct gr_weights {
     gr_st **st;                     /* or these, in the order of their names */
     size_t n_st;
     gr_names names;                 /* of all shards: those of st[0], then those of st[1] ...; or of all parts */
+    void **made;                    /* [n_made]: weights of F8_E4M3 with their scales */
+    size_t n_made;
     size_t *first;                  /* [n_st + 1]: where each shard's tensors begin in names.t */
 };
 
@@ -264,7 +266,7 @@ static gram_status open_dir(gr_weights *w, gram_err *err)
     free(index);
     free(pickle);
     free(packed);
-    return rc;
+    return rc ? rc : gr_fp8_take(&w->names, &w->made, &w->n_made, w->path, err);
 }
 
 gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err)
@@ -305,6 +307,9 @@ void gr_weights_close(gr_weights *w)
     gr_names_clear(&w->names);
     for (size_t i = 0; i < w->n_st; i++)
         gr_st_close(w->st[i]);
+    for (size_t i = 0; i < w->n_made; i++)
+        free(w->made[i]);
+    free(w->made);
     free(w->st);
     free(w->first);
     free(w->path);
@@ -357,6 +362,11 @@ const gr_named *gr_weights_packed_at(const gr_weights *w, size_t i)
 const gr_named *gr_weights_packed(const gr_weights *w, const char *name)
 {
     return gr_names_find(packed_of(w), name);
+}
+
+size_t gr_weights_scaled(const gr_weights *w)
+{
+    return w->n_made;
 }
 
 uint64_t gr_weights_file_bytes(const gr_weights *w)

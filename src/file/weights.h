@@ -59,6 +59,8 @@ const gr_named *gr_weights_at(const gr_weights *w, size_t i);
 size_t gr_weights_packed_count(const gr_weights *w);
 const gr_named *gr_weights_packed_at(const gr_weights *w, size_t i);
 const gr_named *gr_weights_packed(const gr_weights *w, const char *name);
+/* How many weights were F8_E4M3 with scales beside them; they are copies in memory. */
+size_t gr_weights_scaled(const gr_weights *w);
 uint64_t gr_weights_file_bytes(const gr_weights *w);
 /* Gives back the pages of the file that were read so far; they are read again when they are needed. */
 void gr_weights_release(const gr_weights *w);

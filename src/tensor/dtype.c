@@ -11,6 +11,7 @@
  *   Q5_K  the same with 256 fifth bits before the nibbles
  *   Q6_K  128 bytes of low nibbles, 64 of high bit pairs, 16 signed s, d f16     y = (d s) (q - 32)
  *   IQ4_NL  d f16, nibbles as Q4_0's, which number the 16 values v               y = d v[q]
+ *   F8_SCALED  d f32, 32 bytes of F8_E4M3, whose values are v                    y = d v
  *   IQ4_XS  d f16, 8 x (6-bit s), 128 bytes of such nibbles                      y = (d (s - 32)) v[q]
  *
  * iq.c has the others. Each product and sum is rounded to float32 once, as ggml's own code does; the loops run over one
@@ -52,6 +53,8 @@ static const struct { const char *name; size_t block, bytes; } type[GR_DTYPES] =
     [GR_IQ4_NL]  = { "IQ4_NL",   32,  18 },
     [GR_IQ4_XS]  = { "IQ4_XS",  256, 136 },
     [GR_F64]     = { "F64",       1,   8 },
+    [GR_F8_E4M3]   = { "F8_E4M3",    1,  1 },
+    [GR_F8_SCALED] = { "F8_SCALED", 32, 36 },
 };
 
 const char *gr_dtype_name(gr_dtype t)
@@ -137,6 +140,35 @@ FAST static void dequant_f64(float *restrict y, const uint8_t *restrict x, size_
         double d;
         memcpy(&d, x + 8 * i, sizeof d);
         y[i] = (float)d;
+    }
+}
+
+/* 4 bits of exponent, 3 more: as half() does it. Of the largest exponent only the last number is none. */
+static inline float e4m3(uint8_t b)
+{
+    uint32_t m = b & 0x7fu, bits, tiny, small = below(m, 8);
+    float f = (float)(int32_t)m * 0x1p-9f;
+
+    memcpy(&tiny, &f, sizeof tiny);
+    bits = ((m << 20) + (120u << 23)) | (~below(m, 0x7f) & 0x7fc00000u);
+    bits = (tiny & small) | (bits & ~small) | (uint32_t)(b & 0x80u) << 24;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+FAST static void dequant_f8(float *restrict y, const uint8_t *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = e4m3(x[i]);
+}
+
+FAST static void dequant_f8_scaled(float *restrict y, const uint8_t *restrict x, size_t n)
+{
+    for (; n > 0; n -= 32, y += 32, x += 36) {
+        float d;
+        memcpy(&d, x, sizeof d);
+        for (size_t i = 0; i < 32; i++)
+            y[i] = d * e4m3(x[4 + i]);
     }
 }
 
@@ -387,6 +419,8 @@ void gr_dequant(float *y, const void *x, gr_dtype t, size_t n)
     case GR_IQ4_NL: dequant_iq4_nl(y, x, n); break;
     case GR_IQ4_XS: dequant_iq4_xs(y, x, n); break;
     case GR_F64: dequant_f64(y, x, n); break;
+    case GR_F8_E4M3:   dequant_f8(y, x, n);        break;
+    case GR_F8_SCALED: dequant_f8_scaled(y, x, n); break;
     case GR_DTYPES: break;
     }
 }

@@ -1,6 +1,7 @@
 /* dtype.h - the types that weights come in, and how many bytes they take.
  *
- * Quantised types are stored as rows of blocks along the input dimension; a row is whole blocks. */
+ * Quantised types are stored as rows of blocks along the input dimension; a row is whole blocks. F8_SCALED is in no
+ * file: what F8_E4M3 becomes that has scales beside it (file/fp8.c). */
 #ifndef GR_TENSOR_DTYPE_H
 #define GR_TENSOR_DTYPE_H
 
@@ -12,7 +13,7 @@ typedef enum {
     GR_F32, GR_F16, GR_BF16,
     GR_Q4_0, GR_Q4_1, GR_Q5_0, GR_Q5_1, GR_Q8_0, GR_Q2_K, GR_Q3_K, GR_Q4_K, GR_Q5_K, GR_Q6_K,
     GR_IQ1_S, GR_IQ1_M, GR_IQ2_XXS, GR_IQ2_XS, GR_IQ2_S, GR_IQ3_XXS, GR_IQ3_S, GR_IQ4_NL, GR_IQ4_XS,
-    GR_F64,
+    GR_F64, GR_F8_E4M3, GR_F8_SCALED,
     GR_DTYPES
 } gr_dtype;
 

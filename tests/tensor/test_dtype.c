@@ -50,6 +50,16 @@ static void each_type_equals_the_gguf_package(void **state)
     }
 }
 
+static void what_is_no_number_in_8_bits_stays_none(void **state)
+{
+    const uint8_t none[2] = { 0x7f, 0xff };
+    float y[2];
+
+    (void)state;
+    gr_dequant(y, none, GR_F8_E4M3, 2);
+    assert_true(isnan(y[0]) && isnan(y[1]));
+}
+
 /* The rows that the golden blocks were made of, by the package. */
 static void quantised_as_the_gguf_package_does(void **state)
 {
@@ -154,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest test[] = {
         cmocka_unit_test(each_type_equals_the_gguf_package),
+        cmocka_unit_test(what_is_no_number_in_8_bits_stays_none),
         cmocka_unit_test(every_half_is_exact),
         cmocka_unit_test(f32_at_any_alignment),
         cmocka_unit_test(quantised_as_the_gguf_package_does),
