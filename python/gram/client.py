@@ -173,6 +173,9 @@ def trl_reward(url=None, reference_column=None, gram=None, fields=None, **option
     cannot be judged: it is too long, or no text (U+0000, half of a surrogate pair), or calls tools that the model's
     template does not write; and where a prompt has one completion, nothing to compare it with, and a model without a
     head. fields: what each request says besides, as {"rationale": True, "votes": 4}."""
+    if gram and (url or options):
+        raise TypeError(f"gram is a client already: {', '.join(['url'] * bool(url) + sorted(options))} would change "
+                        "nothing of it")
     gram = gram or Gram(url, **options)
 
     def gram_reward(prompts, completions, **columns):

@@ -14,7 +14,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
-from gram.model import GramError, Model, inspect
+from gram.model import GramError, Model, _settled, inspect
 
 __all__ = ["GramLM"]
 
@@ -38,6 +38,8 @@ class GramLM(TemplateLM):
         super().__init__()
         if device not in (None, "cpu"):                 # lm-eval's "cpu" is what gram calls no device
             options["device"] = device
+        if isinstance(path, Model):
+            _settled("the model", options)
         self.model = path if isinstance(path, Model) else Model(path, **options)
         self.max_length = int(max_length or inspect(self.model.path)["context"])
         self.max_gen_toks, self.add_bos_token = int(max_gen_toks), add_bos_token

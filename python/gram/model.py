@@ -111,6 +111,18 @@ def _choice(name, value, known):
     return getattr(lib, known[value])
 
 
+def _known(who, given, names):
+    """An argument that nobody knows is told by its name, beside those that there are."""
+    if other := sorted(given.keys() - set(names)):
+        raise TypeError(f"{who} takes no {', '.join(other)}: wanted some of {', '.join(names)}")
+
+
+def _settled(what, given):
+    """Of what is open already nothing is opened again: arguments that say how would be heeded by nobody."""
+    if given:
+        raise TypeError(f"{what} is open already, and {', '.join(sorted(given))} would change nothing of it")
+
+
 def _options(call, o, *, threads=0, device=None, dtype="auto", max_tokens=None, truncate="error", batch_tokens=0,
              single_order=False, judge_prompt=None, labels=None, pointwise=False, scale=None, chat_template=None,
              chat_args=None, base=None, lambda_=0.0, reward_token=None, reward_weights=None, note=None):
@@ -205,6 +217,7 @@ class Model:
     the judge that comes with gram, over the base that fetch() gets."""
 
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
+        _known("Model()", options, _options.__kwdefaults__)
         self._m, self._tokenizer, self._pointwise = ffi.NULL, None, bool(options.get("pointwise"))
         self._life = Call()                     # a note may come later than the opening
         o = ffi.new("gram_options *")
@@ -390,6 +403,8 @@ class Model:
         """The text that goes on behind token ids as they stand; settings as of generate(), for one answer."""
         if other := settings.keys() & {"n", "products", "speculate"}:
             raise TypeError(f"go_on() writes one answer, token by token, and takes no {', '.join(sorted(other))}")
+        _known("go_on()", settings, [k for k in Model.generate.__kwdefaults__
+                                     if k not in ("n", "products", "speculate", "progress")])
         call, made, model = Call(), [], self._model()
         w, more, ids = ffi.new("gram_writer **"), ffi.new("bool *"), ffi.new("int32_t[]", _ids(ids).tolist())
         g = _generation(call, stop, stop_ids, max_new_tokens=max_new_tokens, **settings)
@@ -440,10 +455,12 @@ class Model:
         """`gram score SOURCE --out OUT`: any form and format of rows (docs/formats.md). Options: columns, skip_bad,
         resume, progress, warn, shard (one share (i, n) of the rows, to OUT.shard-i-of-n; gram.merge_shards() joins
         them). Returns the counts."""
+        _known("score_file()", options, self._file.__kwdefaults__)
         return self._file(lib.gram_score_file, source, out, **options)
 
     def rank_file(self, source, out, method="all-pairs", **options) -> dict:
         """The same for groups: `gram rank`."""
+        _known("rank_file()", options, self._file.__kwdefaults__)
         call, how = Call(), ffi.new("gram_rank_method *")
         call.check(lib.gram_rank_method_parse(call.string(method), how, call.err))
         return self._file(lib.gram_rank_file, source, out, how[0], **options)
@@ -633,6 +650,7 @@ def _over_rows(rows, run):
 def inspect(path=None, **options) -> dict:
     """What a model is, without loading it: architecture, parameters, template, head, memory. Without a path: the judge
     that comes with gram."""
+    _known("inspect()", options, _options.__kwdefaults__)
     call, o, out = Call(), ffi.new("gram_options *"), ffi.new("gram_info *")
     _options(call, o, **options)
     call.check(lib.gram_inspect(call.string(path), o, out, call.err))

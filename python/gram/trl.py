@@ -7,7 +7,7 @@
 import math
 
 from gram.client import _runs
-from gram.model import Model
+from gram.model import Model, _settled
 
 __all__ = ["reward_function", "RewardModel"]
 
@@ -17,6 +17,8 @@ def reward_function(judge, reference_column=None, scheme=None, unit=None, lambda
     prompt's completions stand side by side; a judge measures them against each other, both orders (or each against the
     data set's column of reference answers), a reward head each by itself. None, TRL's "not applicable", is given for a
     completion that cannot be judged, and where a judge has one alone, with nothing to compare it with."""
+    if isinstance(judge, Model):
+        _settled("the judge", options)
     model = judge if isinstance(judge, Model) else Model(judge, **options)
 
     def gram_reward(prompts, completions, **columns):
@@ -50,6 +52,8 @@ def _classes():
         _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
         def __init__(self, path, tokenizer=None, **options):
+            if isinstance(path, Model):
+                _settled("the model", options)
             super().__init__(PretrainedConfig(num_labels=1, name_or_path=str(path)))
             self._gram = path if isinstance(path, Model) else Model(path, **options)
             self._tokenizer = tokenizer

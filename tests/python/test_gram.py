@@ -98,8 +98,20 @@ class Judging(unittest.TestCase):
         self.assertEqual(e.exception.status, "EIO")
         with self.assertRaisesRegex(GramError, "dtype must be one of"):
             gram.Model(JUDGE, dtype="fp4")
-        with self.assertRaises(TypeError):
-            gram.Model(JUDGE, unknown=1)
+        for call in (lambda: gram.Model(JUDGE, threds=1), lambda: gram.inspect(JUDGE, threds=1)):
+            with self.assertRaisesRegex(TypeError, r"^\w+\(\) takes no threds: wanted some of threads, .*, note$"):
+                call()
+        for call in (self.m.score_file, self.m.rank_file):
+            with self.assertRaisesRegex(TypeError, r"_file\(\) takes no threads: wanted some of columns, .*, shard$"):
+                call("in", "out", threads=1)
+        with self.assertRaisesRegex(TypeError, r"^go_on\(\) takes no top: wanted some of max_new_tokens, .*, seed$"):
+            self.m.go_on([1], top=1)
+        from gram.client import Gram, trl_reward
+        from gram.trl import reward_function
+        with self.assertRaisesRegex(TypeError, "is open already, and max_tokens would change nothing"):
+            reward_function(self.m, max_tokens=5)
+        with self.assertRaisesRegex(TypeError, "is a client already: url, timeout would change nothing"):
+            trl_reward("http://127.0.0.1:2", gram=Gram("http://127.0.0.1:1"), timeout=5)
         with self.assertRaisesRegex(GramError, "wildest"):
             self.m.rank("q", ["a", "b"], "wildest")
         with self.assertRaises(TypeError):
