@@ -119,6 +119,9 @@ double gram_temperature(const gram_model *m);
  * on a CPU without such products "float32, of weights held in bfloat16"; with GRAM_F32 on one with AMX "float32 as sums
  * of two bfloat16". Between these numbers differ by more than their last bits. Lives as long as the program. */
 const char *gram_arithmetic(const gram_model *m);
+/* 16 hexadecimal digits, which two models share where their weights (as far as a resume looks at them), the type that
+ * these are held in, and all of how they ask and are asked are the same. */
+void gram_fingerprint(const gram_model *m, char out[17]);
 const char *gram_head(const gram_model *m); /* what it ends in, as gram_info says it; lives as long as the program */
 
 typedef struct { const char *name; size_t count; uint64_t bytes; } gram_type_count;

@@ -61,11 +61,25 @@ uint64_t gr_how_words(const gr_reason_words *w)
     return h;
 }
 
+void gram_fingerprint(const gram_model *m, char out[17])
+{
+    uint64_t weights = gr_how_weights(m), h = gr_digest(GR_DIGEST, &weights, sizeof weights);
+    int dtype = (int)m->dtype;
+    json_t *asks = gr_how_judge(m);
+    char *text = gr_json_text(asks, JSON_COMPACT | JSON_REAL_PRECISION(17));
+
+    h = gr_digest(h, &dtype, sizeof dtype);
+    snprintf(out, 17, "%016" PRIx64, gr_digest_text(h, text ? text : ""));
+    free(text);
+    json_decref(asks);
+}
+
 json_t *gr_how_judged(const gram_judge *j)
 {
-    return j ? json_pack("{s:s, s:o, s:o, s:o}", "is", j->about, "model", gr_how_model(j->m),
+    return j ? json_pack("{s:s, s:o, s:o, s:o, s:s*}", "is", j->about, "model", gr_how_model(j->m),
                          "asks", j->m ? gr_how_judge(j->m) : json_null(), "format",
-                         j->reasoner ? json_sprintf("%016" PRIx64, gr_how_words(&j->reasoner->words)) : json_null())
+                         j->reasoner ? json_sprintf("%016" PRIx64, gr_how_words(&j->reasoner->words)) : json_null(),
+                         "model of the server", j->served)
              : json_null();
 }
 

@@ -233,6 +233,7 @@ void gram_judge_close(gram_judge *j)
     pthread_mutex_destroy(&j->lock);
     free(j->url);
     free(j->key);
+    free(j->served);
     free(j->about);
     free(j->reasons);
     free(j);

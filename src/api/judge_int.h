@@ -17,7 +17,7 @@ struct gram_judge {
     bool owned;                 /* m is closed with the judge */
     gram_reasoner *reasoner;    /* over m, where it writes its reasons; NULL: it writes none */
     char *reasons;              /* how, in words */
-    char *url, *key;
+    char *url, *key, *served;   /* served: the name of the server's model and its fingerprint, as it says them */
     gr_program *program;
     bool head, spread;          /* it gives numbers by a reward head; with a sigma */
     char *about;

@@ -103,6 +103,32 @@ static gram_status read_one(const gram_judge *j, const json_t *o, gram_verdict *
     return *fault ? GRAM_OK : gr_nomem(err, j->url);
 }
 
+/* Which model it was, as the server says it: its name, and the fingerprint that a `gram serve` tells of it. */
+static gram_status read_served(char **out, const json_t *o, const char *url, gram_err *err)
+{
+    const char *name = json_string_value(json_object_get(o, "model"));
+    const char *print = json_string_value(json_object_get(o, "system_fingerprint"));
+    gr_buf b = { 0 };
+
+    if (!gr_buf_printf(&b, "%s%s%s", name ? name : "", print ? " " : "", print ? print : ""))
+        return gr_nomem(err, url);
+    *out = b.p;
+    return GRAM_OK;
+}
+
+/* One judge stands behind the address as long as it is asked. */
+static gram_status same_server(const gram_judge *j, const json_t *o, gram_err *err)
+{
+    char *now = NULL;
+    gram_status rc = j->served ? read_served(&now, o, j->url, err) : GRAM_OK;
+
+    if (!rc && now && strcmp(now, j->served))
+        rc = gr_fail(err, GRAM_EIO, "%s: it has another model than before, or asks it in another way: %s, where it was "
+                     "%s", j->url, now, j->served);
+    free(now);
+    return rc;
+}
+
 gram_status gr_judge_server_read(const gram_judge *j, const char *answer, size_t bytes, size_t n, gram_verdict *out,
                                  char **fault, gram_err *err)
 {
@@ -113,6 +139,8 @@ gram_status gr_judge_server_read(const gram_judge *j, const char *answer, size_t
         rc = gr_fail(err, GRAM_EFORMAT, "%s: %zu verdicts for %zu pairs", j->url, json_array_size(data), n);
     for (size_t k = 0; k < n && !rc; k++)
         rc = read_one(j, json_array_get(data, k), &out[k], &fault[k], err);
+    if (!rc)
+        rc = same_server(j, o, err);
     json_decref(o);
     return rc;
 }
@@ -130,6 +158,11 @@ static gram_status request(gram_judge *j, const gram_pair *pair, size_t n, gram_
     *refused = text && rc && (status == 422 || status == 400 || status == 413);
     if (!rc)
         rc = gr_judge_server_read(j, answer.p, answer.n, n, out, fault, err);
+    if (!rc && !j->served) {                /* the first */
+        json_t *o = json_loadb(answer.p, answer.n, 0, NULL);
+        rc = read_served(&j->served, o, j->url, err);
+        json_decref(o);
+    }
     free(text);
     gr_buf_clear(&answer);
     return rc;

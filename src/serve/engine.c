@@ -40,6 +40,7 @@ static gram_status lib_open(gr_engine *e, gram_err *err)
     e->spread = !strcmp(gram_head(l->model), "purm");
     e->temperature = gram_temperature(l->model);
     e->arithmetic = gram_arithmetic(l->model);
+    gram_fingerprint(l->model, e->fingerprint);
     return GRAM_OK;
 }
 

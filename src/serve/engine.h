@@ -17,6 +17,7 @@ struct gr_engine {
                                      * rewards of both; PURM's */
     double temperature;             /* set by open: gram_temperature() */
     const char *arithmetic;         /* the same: gram_arithmetic(), or NULL */
+    char fingerprint[17];           /* the same: gram_fingerprint(), or "" */
 
     /* Slow: called on the worker's thread while the server already answers /health. */
     gram_status (*open)(gr_engine *e, gram_err *err);

@@ -18,8 +18,9 @@ int gr_health(gr_req *r)
 
 int gr_models(gr_req *r)
 {
-    return gr_answer(r, json_pack("{s:s, s:[{s:s, s:s, s:I, s:s}]}", "object", "list", "data", "id", gr_model_name(r),
-                                  "object", "model", "created", (json_int_t)r->s->started, "owned_by", "gram"));
+    return gr_answer(r, json_pack("{s:s, s:[{s:s, s:s, s:I, s:s, s:s*}]}", "object", "list", "data", "id",
+                                  gr_model_name(r), "object", "model", "created", (json_int_t)r->s->started, "owned_by",
+                                  "gram", "system_fingerprint", gr_fingerprint(r)));
 }
 
 int gr_page(gr_req *r)

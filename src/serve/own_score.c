@@ -61,8 +61,9 @@ static json_t *one_json(gr_req *r, const score_state *st, size_t i)
 static json_t *whole(gr_req *r)
 {
     const score_state *st = r->state;
-    json_t *out = json_pack("{s:s, s:s, s:I, s:s}", "id", r->id, "object", st->list ? "list" : "score",
-                            "created", (json_int_t)time(NULL), "model", gr_model_name(r));
+    json_t *out = json_pack("{s:s, s:s, s:I, s:s, s:s*}", "id", r->id, "object", st->list ? "list" : "score",
+                            "created", (json_int_t)time(NULL), "model", gr_model_name(r),
+                            "system_fingerprint", gr_fingerprint(r));
     json_t *data = json_array();
 
     for (size_t i = 0; i < st->n; i++) {

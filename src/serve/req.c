@@ -266,6 +266,13 @@ const char *gr_model_name(const gr_req *r)
     return r->opt->name;
 }
 
+const char *gr_fingerprint(const gr_req *r)
+{
+    bool open = gr_serve_get_state(r->s, NULL) == GR_SERVE_READY || gr_serve_get_state(r->s, NULL) == GR_SERVE_DRAINING;
+
+    return open && *r->engine->fingerprint ? r->engine->fingerprint : NULL;
+}
+
 int gr_answer(gr_req *r, json_t *out)
 {
     if (!out)

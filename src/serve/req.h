@@ -144,6 +144,7 @@ int gr_check_names(gr_req *r, const char *a, const char *b);
 json_t *gr_verdict_json(const gram_verdict *v);
 json_t *gr_usage_json(const gr_req *r);                     /* prompt_tokens, total_tokens */
 const char *gr_model_name(const gr_req *r);
+const char *gr_fingerprint(const gr_req *r);    /* of the model that is open; NULL: it has none */
 /* Appends v, which it takes over. A failure leaves *list NULL, so that the answer it was for fails as a whole: an
  * answer never has fewer scores than the request has inputs. */
 void gr_push(json_t **list, json_t *v);

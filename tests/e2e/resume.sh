@@ -91,6 +91,43 @@ expect 2 "$GRAM" "$@" --out "$tmp/best" --resume
 says err 'the run that is to be resumed has model "gold '
 cp "$tmp/m/model.safetensors" "$tmp/gold/"
 
+# A judge behind an address is known by what its server says of it, its name, weights and how it asks.
+served() {      # served OPTION...: the model that is in gold now, at $port where there is one
+    "$GRAM" serve "$tmp/gold" --port "$port" "$@" 2>"$tmp/serve.err" &
+    server=$!
+    for _ in $(seq 100); do
+        grep -q "http://127.0.0.1:$port" "$tmp/serve.err" && return 0
+        sleep 0.1
+    done
+    die "no server: $(cat "$tmp/serve.err")"
+}
+port=$(free_port)
+served
+set -- bon "$tmp/groups.jsonl" --judge "http://127.0.0.1:$port"
+noted "$tmp/far" "$@"
+mv "$tmp/far" "$tmp/far.partial"
+stopped rl "$tmp/m" "$tmp/prompts.jsonl" --max-new-tokens 4 --samples 2 --rollout-prompts 4 --steps 2 --threads 1 \
+    --judge "http://127.0.0.1:$port"
+for change in "cp $tmp/other/model.safetensors $tmp/gold/" "cp $tmp/m/model.safetensors $tmp/gold/" ; do
+    kill "$server"
+    wait "$server" 2>/dev/null
+    $change
+    more=
+    [ "$change" = "${change#*other}" ] && more='--max-tokens 999'
+    # shellcheck disable=SC2086  # words
+    served $more
+    expect 2 "$GRAM" "$@" --out "$tmp/far" --resume
+    says err 'the run that is to be resumed has model of the server "gold '
+    other "judges or how they are asked" rl "$tmp/m" "$tmp/prompts.jsonl" --max-new-tokens 4 --samples 2 \
+        --rollout-prompts 4 --steps 2 --threads 1 --judge "http://127.0.0.1:$port"
+done
+kill "$server"
+wait "$server" 2>/dev/null
+served
+expect 0 "$GRAM" "$@" --out "$tmp/far" --resume
+kill "$server"
+wait "$server" 2>/dev/null
+
 # What is whole stays as it is, and that nothing is left is said: of this file, these rows and this judge alone.
 cp "$tmp/groups.jsonl" "$tmp/kept"
 whole() {       # whole END COMMAND...: the command's rows are the pairs or the groups
