@@ -21,7 +21,7 @@ enum { MOST = 1 << 20, DIGEST = 17 };     /* bytes of the JSON; of a digest with
 uint64_t gr_how_weights(const gram_model *m)
 {
     const gr_config *c = m->model ? gr_model_config(m->model) : &m->file.cfg;     /* of words alone all zeros */
-    uint64_t h = gr_weights_digest(m->file.weights), config = gr_config_digest(c);
+    uint64_t h = gr_weights_sample(m->file.weights), config = gr_config_digest(c);
 
     for (size_t i = 0; m->file.adapter && i < gr_adapter_count(m->file.adapter); i++) {
         const gr_named *t = gr_adapter_at(m->file.adapter, i);

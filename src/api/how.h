@@ -17,8 +17,8 @@
 #include "gram/judge.h"
 #include "rationale/text.h"
 
-/* A digest of their names, shapes and first bytes, and of what the configuration, or who asked for a reward, makes of
- * them. */
+/* A digest of their names, shapes and values, as gr_weights_sample() reads them, and of what the configuration, or who
+ * asked for a reward, makes of them. */
 uint64_t gr_how_weights(const gram_model *m);
 /* How reasons are asked for, wherever the form and the prompt came from. */
 uint64_t gr_how_words(const gr_reason_words *w);

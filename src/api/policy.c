@@ -470,7 +470,7 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
         f.value_base = p->o->align.value ? gr_how_weights(p->value.files) : 0;
         f.bytes += gr_model_bytes(p->value.model);
     }
-    f.base = r->lora ? gr_weights_digest(r->weights) : GR_DIGEST;
+    f.base = r->lora ? gr_weights_sample(r->weights) : GR_DIGEST;
     rc = gr_align_open(&p->align, &f, err);
     if (!rc)
         r->source = gr_align_source(p->align);

@@ -399,6 +399,32 @@ uint64_t gr_weights_digest(const gr_weights *w)
     return h;
 }
 
+/* At most as many bytes of a tensor as of the smallest that is not read whole. */
+static uint64_t sample(uint64_t h, const gr_named *t)
+{
+    enum { PIECE = 4096, PIECES = 16 };
+    const char *p = t->data;
+
+    h = gr_digest_tensor(h, t);
+    if (t->bytes <= PIECE * PIECES)
+        return gr_digest_piece(h, p, t->bytes);
+    for (size_t i = 0; i < PIECES; i++)
+        h = gr_digest_piece(h, p + (t->bytes - PIECE) / (PIECES - 1) * i + (t->bytes - PIECE) % (PIECES - 1) * i /
+                            (PIECES - 1), PIECE);
+    return h;
+}
+
+uint64_t gr_weights_sample(const gr_weights *w)
+{
+    uint64_t h = GR_DIGEST;
+
+    for (size_t i = 0; i < gr_weights_count(w); i++)
+        h = sample(h, gr_weights_at(w, i));
+    for (size_t i = 0; i < gr_weights_packed_count(w); i++)
+        h = sample(h, gr_weights_packed_at(w, i));
+    return h;
+}
+
 const gr_gguf *gr_weights_gguf(const gr_weights *w)
 {
     return w->gguf;

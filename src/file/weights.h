@@ -66,6 +66,11 @@ uint64_t gr_weights_file_bytes(const gr_weights *w);
 void gr_weights_release(const gr_weights *w);
 /* Tells one checkpoint from another: of all names, types and shapes, and of the first bytes of each tensor. */
 uint64_t gr_weights_digest(const gr_weights *w);
+/* The same of more of them, by which a run is resumed: of each tensor of up to 64 KiB all bytes, of a larger one 16
+ * pieces of 4 KiB from its beginning to its end. Training moves all of a matrix that it touches, and is seen; a change
+ * of a few values between the pieces is not, as of some rows of an embedding alone, of one of many experts that stand
+ * in one tensor, or of a file that a disk has damaged. */
+uint64_t gr_weights_sample(const gr_weights *w);
 /* The GGUF metadata of a gr_weights_open_gguf(); NULL for a directory. */
 const struct gr_gguf *gr_weights_gguf(const gr_weights *w);
 

@@ -347,6 +347,47 @@ static void float64_is_read_in_both_formats(void **state)
     gr_weights_close(w);
 }
 
+/* Of small tensors each byte is told apart, of large ones the first, the last and those of the pieces between. */
+static void weights_are_known_by_more_than_their_beginnings(void **state)
+{
+    static const char header[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[64,256],\"data_offsets\":[0,65536]},"
+                                 "\"b\":{\"dtype\":\"F32\",\"shape\":[256,1024],\"data_offsets\":[65536,1114112]}}";
+    enum { BYTES = 1114112, A = 65536 };
+    const size_t n = sizeof header - 1, step = (BYTES - A - 4096) / 15;
+    const size_t at[] = { 5000, 40000, A - 1, A, A + 7 * step + 2000, A + 14 * step + 100, BYTES - 4096, BYTES - 1 };
+    const uint64_t length = n;
+    char *p = calloc(1, 8 + n + BYTES);
+    uint64_t first = 0, h[GR_COUNT(at)];
+    (void)state;
+
+    assert_non_null(p);
+    memcpy(p, &length, sizeof length);
+    memcpy(p + 8, header, n);
+    for (size_t i = 0; i <= GR_COUNT(at); i++) {
+        char *dir = check_tmppath("sampled"), path[512];
+        gr_weights *w;
+        if (i)
+            p[8 + n + at[i - 1]] ^= 1;
+        CHECK_OK(gr_make_directory(dir, &check_err));
+        snprintf(path, sizeof path, "%s/model.safetensors", dir);
+        CHECK_OK(gr_write_file(path, p, 8 + n + BYTES, &check_err));
+        CHECK_OK(gr_weights_open_dir(&w, dir, &check_err));
+        *(i ? &h[i - 1] : &first) = gr_weights_sample(w);
+        gr_weights_release(w);                  /* another use gives the same */
+        assert_true(gr_weights_sample(w) == (i ? h[i - 1] : first));
+        gr_weights_close(w);
+        if (i)
+            p[8 + n + at[i - 1]] ^= 1;
+        remove(path);
+        rmdir(dir);
+        free(dir);
+    }
+    for (size_t i = 0; i < GR_COUNT(at); i++)
+        if (h[i] == first)
+            fail_msg("byte %zu of the weights is not seen", at[i]);
+    free(p);
+}
+
 static void types_are_refused_by_name(void **state)
 {
     gr_weights *w;
@@ -541,6 +582,7 @@ int main(void)
         cmocka_unit_test(safetensors_lies_are_named),
         cmocka_unit_test(gguf_lies_are_named),
         cmocka_unit_test(float64_is_read_in_both_formats),
+        cmocka_unit_test(weights_are_known_by_more_than_their_beginnings),
         cmocka_unit_test(types_are_refused_by_name),
         cmocka_unit_test(index_lies_are_named),
         cmocka_unit_test(missing_weights_are_named),
