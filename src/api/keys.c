@@ -231,6 +231,11 @@ const char *gr_keys_value(const gr_keys *k, size_t i)
     return text && !is_null(text) ? text : NULL;
 }
 
+bool gr_keys_is_set(const gr_keys *k, size_t i)
+{
+    return k->set[i] != NULL;
+}
+
 gram_status gr_keys_wrong(const gr_keys *k, size_t i, const char *why, gram_err *err)
 {
     char where[512];

@@ -19,6 +19,7 @@ const char *gr_keys_value(const gr_keys *k, size_t i);  /* the first one's text;
  * where nothing is said. A value that cannot be meant fails with file, line and key. */
 gram_status gr_keys_take(gr_keys *k, size_t i, void *base, gram_err *err);
 /* GRAM_EARG, "run.yaml:3: key "lr": why". */
+bool gr_keys_is_set(const gr_keys *k, size_t i);        /* over the file */
 gram_status gr_keys_wrong(const gr_keys *k, size_t i, const char *why, gram_err *err);
 /* The same with what was wanted and found. */
 gram_status gr_keys_wrong_value(const gr_keys *k, size_t i, gram_err *err);

@@ -281,6 +281,26 @@ static gram_status check_needs(const gram_selftrain_recipe *r, gram_err *err)
     return GRAM_OK;
 }
 
+/* Keys of a training that is none: those of one recipe must go together, and what is set over it must say something.
+ * A training that is left out by `set` may leave the recipe's keys of it without use. */
+static gram_status check_trained(const gram_selftrain_recipe *r, size_t i, gram_err *err)
+{
+    const bool none[] = { r->o.prover != NULL, false, !r->o.finals || !r->o.human };
+    const char *by = r->which[i] == GRAM_SELF_PROVER ? "prover" : r->o.finals ? "human" : "final";
+    size_t k = 0;
+    char why[128];
+
+    if (r->which[i] < 0 || r->which[i] > 2 || !none[r->which[i]] || !gr_keys_value(r->keys, i))
+        return GRAM_OK;
+    while (strcmp(own[k].o.name, by))
+        k++;
+    if (!gr_keys_is_set(r->keys, i) && (gr_keys_is_set(r->keys, k) || !gr_keys_value(r->keys, k)))
+        return GRAM_OK;
+    snprintf(why, sizeof why, r->which[i] == GRAM_SELF_PROVER ? "`prover` is given, and no prover is trained"
+             : r->o.finals ? "without `human` the last judge is not tuned" : "`final` is false, and nothing is tuned");
+    return gr_keys_wrong(r->keys, i, why, err);
+}
+
 static gram_status take_all(gram_selftrain_recipe *r, gram_err *err)
 {
     gram_status rc = GRAM_OK;
@@ -288,6 +308,8 @@ static gram_status take_all(gram_selftrain_recipe *r, gram_err *err)
     gram_selftrain_options_init(&r->o);
     for (size_t i = 0; i < r->n && !rc; i++)
         rc = r->which[i] < 0 ? gr_keys_take(r->keys, i, &r->o, err) : take_training(r, i, err);
+    for (size_t i = 0; i < r->n && !rc; i++)
+        rc = check_trained(r, i, err);
     return rc ? rc : check_needs(r, err);
 }
 

@@ -351,6 +351,38 @@ static void changes_are_refused(void **state)
     free(folder);
 }
 
+/* Keys of a training that is left out: a recipe that says both, and what is set over one, are refused; what is set may
+ * leave out what a recipe has keys of. */
+static void keys_of_no_training_are_refused(void **state)
+{
+    static const struct { const char *recipe, *set[2], *says; } known[] = {
+        { "prover: p\nprover-epochs: 1\n", { NULL, NULL }, "recipe.yaml:2: key \"prover-epochs\": `prover` is given" },
+        { "human: h\nfinal: false\nfinal-lr: 1e-3\n", { NULL, NULL },
+          "recipe.yaml:3: key \"final-lr\": `final` is false" },
+        { "lr: 1e-3\n", { "prover=p", "prover-lr=1e-3" }, "set prover-lr=1e-3: key \"prover-lr\": `prover` is given" },
+        { "human: h\n", { "final=false", "final-lr=1e-3" }, "key \"final-lr\": `final` is false" },
+        { "prover: p\n", { "final-lr=1e-3", "lr=1e-3" }, "key \"final-lr\": without `human` the last judge" },
+        { "human: h\nprover-epochs: 1\nfinal-lr: 1e-3\n", { "prover=p", "final=false" }, NULL },
+        { "human: h\nprover-epochs: 1\nfinal-lr: 1e-3\n", { "judge-lr=1e-3", "final-epochs=2" }, NULL },
+        { "human: h\nfinal: true\nfinal-lr: 1e-3\n", { "prover-lr=1e-3", "final-epochs=2" }, NULL },
+    };
+    static const char *const left_out[] = { "final=false", "prover=p" };
+    gram_selftrain_recipe *r;
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(known); i++) {
+        char *path = put("recipe.yaml", known[i].recipe);
+        size_t n = known[i].set[0] ? 2 : 0;
+        gram_status rc = gram_selftrain_recipe_open(&r, path, known[i].set, n, &check_err);
+        if (rc != (known[i].says ? GRAM_EARG : GRAM_OK) || (rc && !strstr(check_err.text, known[i].says)))
+            fail_msg("recipe %zu: %d, %s", i, (int)rc, rc ? check_err.text : "taken");
+        gram_selftrain_recipe_close(r);
+        free(path);
+    }
+    CHECK_OK(gram_selftrain_recipe_open(&r, "recipes/selftrain.yaml", left_out, 2, &check_err));
+    gram_selftrain_recipe_close(r);
+}
+
 static void bad_recipes(void **state)
 {
     char set[512];
@@ -679,7 +711,9 @@ static void a_model_in_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(votes_become_labels), cmocka_unit_test(bad_rows), cmocka_unit_test(bad_recipes),
+        cmocka_unit_test(votes_become_labels), cmocka_unit_test(bad_rows),
+        cmocka_unit_test(keys_of_no_training_are_refused),
+        cmocka_unit_test(bad_recipes),
         cmocka_unit_test(the_shipped_recipe_opens),
         cmocka_unit_test(a_run_is_whole_and_resumes), cmocka_unit_test(changes_are_refused),
         cmocka_unit_test(every_option_moves_its_stage),
