@@ -51,8 +51,27 @@ static gram_status check_section(const struct gr_config_in *in, const json_t *o,
     return GRAM_OK;
 }
 
+/* The size of blocks, [rows, columns], or nothing; all groups have the same. */
+static gram_status read_block(const struct gr_config_in *in, const json_t *v, const char *key, size_t block[2],
+                              gram_err *err)
+{
+    size_t was[2] = { block[0], block[1] };
+
+    if (is_blank(v))
+        return GRAM_OK;
+    for (size_t i = 0; i < 2; i++) {
+        json_int_t n = json_integer_value(json_array_get(v, i));
+        if (json_array_size(v) != 2 || n < 1 || n > 1 << 20 || (was[0] && was[i] != (size_t)n))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\": wanted two numbers above 0, the same for all weights",
+                           in->name, key);
+        block[i] = (size_t)n;
+    }
+    return GRAM_OK;
+}
+
 /* One of compressed-tensors' groups: bytes of floating point, with a scale for each matrix, row or block of it. */
-static gram_status check_group(const struct gr_config_in *in, const json_t *group, bool *rounded, gram_err *err)
+static gram_status check_group(const struct gr_config_in *in, const json_t *group, size_t block[2], bool *rounded,
+                               gram_err *err)
 {
     static const struct packed_key known[] = { { "targets", NULL }, { "weights", NULL }, { "input_activations", NULL },
                                                { "format", formats } };
@@ -70,10 +89,13 @@ static gram_status check_group(const struct gr_config_in *in, const json_t *grou
                 json_is_false(json_object_get(weights, "symmetric"))))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"compressed-tensors\": wanted num_bits 8, type "
                      "float, symmetric", in->name);
-    return rc ? rc : check_section(in, weights, of_weights, GR_COUNT(of_weights), err);
+    if (!rc)
+        rc = check_section(in, weights, of_weights, GR_COUNT(of_weights), err);
+    return rc ? rc : read_block(in, json_object_get(weights, "block_structure"), "block_structure", block, err);
 }
 
-static gram_status check_compressed(const struct gr_config_in *in, json_t *packed, bool *rounded, gram_err *err)
+static gram_status check_compressed(const struct gr_config_in *in, json_t *packed, size_t block[2], bool *rounded,
+                                    gram_err *err)
 {
     static const struct packed_key known[] = {
         { "quant_method", NULL }, { "format", formats }, { "config_groups", NULL }, { "ignore", NULL },
@@ -86,7 +108,7 @@ static gram_status check_compressed(const struct gr_config_in *in, json_t *packe
 
     json_object_foreach(json_object_get(packed, "config_groups"), name, group)
         if (!rc)
-            rc = check_group(in, group, rounded, err);
+            rc = check_group(in, group, block, rounded, err);
     return rc;
 }
 
@@ -108,10 +130,12 @@ gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c,
     if (name && !strcmp(name, "fp8")) {
         c->said.packed = "fp8";
         rc = check_section(in, packed, known, GR_COUNT(known), err);
+        if (!rc)
+            rc = read_block(in, gr_in_get(packed, "weight_block_size"), "weight_block_size", c->said.packed_block, err);
     } else if (name && !strcmp(name, "compressed-tensors")) {
         c->said.packed = "compressed-tensors";
         rounded = false;
-        rc = check_compressed(in, packed, &rounded, err);
+        rc = check_compressed(in, packed, c->said.packed_block, &rounded, err);
     } else {
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F64, F32, F16, BF16, "
                        "F8_E4M3 with scales (fp8, compressed-tensors) and GGUF are", in->name,
@@ -123,13 +147,30 @@ gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c,
     return rc;
 }
 
+/* The grid alone does not say it: 192 rows with two scales may be blocks of 128 of which the last is shorter. */
+static gram_status check_block(const gr_config *c, const gr_scaled *s, const char *path, gram_err *err)
+{
+    const size_t *block = c->said.packed_block;
+
+    for (size_t i = 0; i < 2 && block[0]; i++)
+        if (s->grid[i] != gr_round_up(s->size[i], block[i]) / block[i] || (s->grid[i] > 1 && s->size[i] % block[i] > 0))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is [%zu, %zu] with [%zu, %zu] scales; wanted "
+                           "whole blocks of [%zu, %zu], as config.json says", path, s->name, s->size[0], s->size[1],
+                           s->grid[0], s->grid[1], block[0], block[1]);
+    return GRAM_OK;
+}
+
 gram_status gr_config_check_packed(const gr_config *c, const gr_weights *w, gram_err *err)
 {
-    if (c->said.packed && !gr_weights_scaled(w))
+    gram_status rc = GRAM_OK;
+
+    if (c->said.packed && !gr_weights_scaled_count(w))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: config.json says that weights are packed by \"%s\", and no tensor "
                        "is F8_E4M3", gr_weights_path(w), c->said.packed);
-    if (!c->said.packed && gr_weights_scaled(w))
+    if (!c->said.packed && gr_weights_scaled_count(w))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensors are F8_E4M3, and config.json has no "
                        "\"quantization_config\" of fp8 or compressed-tensors", gr_weights_path(w));
-    return GRAM_OK;
+    for (size_t i = 0; i < gr_weights_scaled_count(w) && !rc; i++)
+        rc = check_block(c, gr_weights_scaled_at(w, i), gr_weights_path(w), err);
+    return rc;
 }

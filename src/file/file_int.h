@@ -40,8 +40,8 @@ gram_status gr_adapter_gguf_is(bool *yes, const char *path, gram_err *err);
 gram_status gr_adapter_gguf_open(struct gr_adapter *a, gram_err *err);
 
 /* Makes each weight of F8_E4M3 one with the scales that lie beside it, and takes these off the list. What was made is
- * in (*made)[0 .. *n_made), to be freed with the list, after a failure too. */
-gram_status gr_fp8_take(gr_names *a, void ***made, size_t *n_made, const char *path, gram_err *err);
+ * in (*made)[0 .. *n_made), whose data are to be freed with the list, after a failure too. */
+gram_status gr_fp8_take(gr_names *a, gr_scaled **made, size_t *n_made, const char *path, gram_err *err);
 
 const char *gr_st_path(const gr_st *st);
 const gr_names *gr_st_packed(const gr_st *st);

@@ -83,7 +83,7 @@ static bool make_row(char *to, gr_dtype type, const gr_named *w, const struct sc
     return true;
 }
 
-static gram_status make(gr_named *w, void **copy, const struct scales *s, const char *path, gram_err *err)
+static gram_status make(gr_named *w, gr_scaled *out, const struct scales *s, const char *path, gram_err *err)
 {
     gr_named made = *w;
     size_t row;
@@ -91,14 +91,14 @@ static gram_status make(gr_named *w, void **copy, const struct scales *s, const 
     made.type = s->rounds ? s->t->type : w->dim[1] / s->cols % BLOCK ? GR_F32 : GR_F8_SCALED;
     if (!gr_named_bytes(&made, &made.bytes) || !gr_dtype_row_bytes(made.type, w->dim[1], &row))
         return gr_nomem(err, path);
-    *copy = gr_alloc_aligned(made.bytes, 1);
-    if (!*copy)
+    *out = (gr_scaled){ gr_alloc_aligned(made.bytes, 1), w->name, { w->dim[0], w->dim[1] }, { s->rows, s->cols } };
+    if (!out->data)
         return gr_fail(err, GRAM_ENOMEM, "%s: out of memory for tensor \"%s\"", path, w->name);
     for (size_t r = 0; r < w->dim[0]; r++)
-        if (!make_row((char *)*copy + r * row, made.type, w, s, r))
+        if (!make_row((char *)out->data + r * row, made.type, w, s, r))
             return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite number, or beyond "
                            "what %s holds", path, w->name, r, gr_dtype_name(made.type));
-    made.data = *copy;
+    made.data = out->data;
     *w = made;
     return GRAM_OK;
 }
@@ -119,7 +119,7 @@ static bool is_scale(const gr_names *a, const bool *scaled, const char *name)
     return w && scaled[w - a->t];
 }
 
-gram_status gr_fp8_take(gr_names *a, void ***made, size_t *n_made, const char *path, gram_err *err)
+gram_status gr_fp8_take(gr_names *a, gr_scaled **made, size_t *n_made, const char *path, gram_err *err)
 {
     bool *scaled, *drop;
     size_t kept = 0, some = 0;

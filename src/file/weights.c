@@ -21,7 +21,7 @@ struct gr_weights {
     gr_st **st;                     /* or these, in the order of their names */
     size_t n_st;
     gr_names names;                 /* of all shards: those of st[0], then those of st[1] ...; or of all parts */
-    void **made;                    /* [n_made]: weights of F8_E4M3 with their scales */
+    gr_scaled *made;                /* [n_made] */
     size_t n_made;
     size_t *first;                  /* [n_st + 1]: where each shard's tensors begin in names.t */
 };
@@ -308,7 +308,7 @@ void gr_weights_close(gr_weights *w)
     for (size_t i = 0; i < w->n_st; i++)
         gr_st_close(w->st[i]);
     for (size_t i = 0; i < w->n_made; i++)
-        free(w->made[i]);
+        free(w->made[i].data);
     free(w->made);
     free(w->st);
     free(w->first);
@@ -364,9 +364,14 @@ const gr_named *gr_weights_packed(const gr_weights *w, const char *name)
     return gr_names_find(packed_of(w), name);
 }
 
-size_t gr_weights_scaled(const gr_weights *w)
+size_t gr_weights_scaled_count(const gr_weights *w)
 {
     return w->n_made;
+}
+
+const gr_scaled *gr_weights_scaled_at(const gr_weights *w, size_t i)
+{
+    return &w->made[i];
 }
 
 uint64_t gr_weights_file_bytes(const gr_weights *w)

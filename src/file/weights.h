@@ -59,8 +59,10 @@ const gr_named *gr_weights_at(const gr_weights *w, size_t i);
 size_t gr_weights_packed_count(const gr_weights *w);
 const gr_named *gr_weights_packed_at(const gr_weights *w, size_t i);
 const gr_named *gr_weights_packed(const gr_weights *w, const char *name);
-/* How many weights were F8_E4M3 with scales beside them; they are copies in memory. */
-size_t gr_weights_scaled(const gr_weights *w);
+/* A weight [size[0], size[1]] that was F8_E4M3 with a grid of scales beside it; a copy in memory. */
+typedef struct { void *data; const char *name; size_t size[2], grid[2]; } gr_scaled;
+size_t gr_weights_scaled_count(const gr_weights *w);
+const gr_scaled *gr_weights_scaled_at(const gr_weights *w, size_t i);
 uint64_t gr_weights_file_bytes(const gr_weights *w);
 /* Gives back the pages of the file that were read so far; they are read again when they are needed. */
 void gr_weights_release(const gr_weights *w);
