@@ -104,7 +104,7 @@ bool gr_text_number(gr_buf *b, double x)
     if (!isfinite(x))
         return gr_buf_puts(b, "null");
     for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, x);
+        snprintf(text, sizeof text, "%.*g", digits, x + 0.0);      /* "-0" would be read as the integer 0 */
         if (strtod(text, NULL) == x)
             break;
     }

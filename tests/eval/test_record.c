@@ -87,8 +87,8 @@ static void text_helpers(void **state)
     assert_true(gr_text_html(&b, "<a href='x'>\"&\x01\r\n\t\r"));
     assert_string_equal(b.p, "&lt;a href=&#39;x&#39;&gt;&quot;&amp;\xef\xbf\xbd\n\t\n");
     gr_buf_clear(&b);
-    assert_true(gr_text_number(&b, 0.1) && gr_text_number(&b, NAN));
-    assert_string_equal(b.p, "0.1null");
+    assert_true(gr_text_number(&b, 0.1) && gr_text_number(&b, NAN) && gr_text_number(&b, -0.0));
+    assert_string_equal(b.p, "0.1null0");
     gr_buf_clear(&b);
     free(clean);
 }
