@@ -51,11 +51,7 @@ static gram_status find_scales(struct scales *out, const gr_names *a, const gr_n
 /* The scale of row r at column k. */
 static float scale_at(const struct scales *s, const gr_named *w, size_t r, size_t k)
 {
-    size_t i = r / (w->dim[0] / s->rows) * s->cols + k / (w->dim[1] / s->cols);
-    float x;
-
-    gr_dequant(&x, (const char *)s->t->data + i * gr_dtype_bytes(s->t->type), s->t->type, 1);
-    return x;
+    return gr_named_value(s->t, r / (w->dim[0] / s->rows) * s->cols + k / (w->dim[1] / s->cols));
 }
 
 /* One row, as blocks that each have their scale, or as numbers of the type. */

@@ -110,6 +110,14 @@ gr_tensor gr_named_tensor(const gr_named *t)
     return out;
 }
 
+float gr_named_value(const gr_named *t, size_t i)
+{
+    float x;
+
+    gr_dequant(&x, (const char *)t->data + i * gr_dtype_bytes(t->type), t->type, 1);
+    return x;
+}
+
 /* ---- Digests of packed files ------------------------------------------------------------------------- */
 
 uint64_t gr_digest_tensor(uint64_t h, const gr_named *t)

@@ -20,6 +20,7 @@ typedef struct {
 
 /* The same as rows: dim[0] x ... x dim[n_dims-2] of them. A scalar is one row of one value. */
 gr_tensor gr_named_tensor(const gr_named *t);
+float gr_named_value(const gr_named *t, size_t i);      /* its i-th, of a type that has no blocks */
 
 typedef struct gr_st gr_st;     /* one .safetensors file */
 gram_status gr_st_open(gr_st **out, const char *path, gram_err *err);

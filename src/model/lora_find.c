@@ -239,16 +239,6 @@ void gr_lora_b(const struct lora_found *f, size_t row, float *to)
         gr_dequant(to + i, from + (i * f->stack + f->expert) * one, t->type, 1);
 }
 
-static float value_at(const gr_named *t, size_t i)
-{
-    size_t one = 0;
-    float x;
-
-    gr_dtype_row_bytes(t->type, 1, &one);
-    gr_dequant(&x, (const char *)t->data + i * one, t->type, 1);
-    return x;
-}
-
 gram_status gr_lora_lengthen(float *w, size_t K, const struct lora_found *f, size_t row, const gr_adapter *a,
                              gram_err *err)
 {
@@ -261,7 +251,7 @@ gram_status gr_lora_lengthen(float *w, size_t K, const struct lora_found *f, siz
         some[k % 8] += (double)w[k] * (double)w[k];
     for (size_t i = 0; i < 8; i++)
         sum += some[i];
-    factor = (float)((double)value_at(f->magnitude, gr_lora_row(f, row)) / sqrt(sum));
+    factor = (float)((double)gr_named_value(f->magnitude, gr_lora_row(f, row)) / sqrt(sum));
     if (!isfinite(factor))
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor %s: row %zu of its matrix has no length that is a number",
                        a->path, f->magnitude->name, row);
@@ -370,7 +360,7 @@ gram_status gr_lora_put_bias(float *w, const gr_model *m, const gr_adapter *a, s
     rc = gr_lora_find_bias(&t, a, matrix, O, err);
     *tensors = t != NULL;
     for (size_t o = 0; o < O && !rc && t; o++)
-        w[place(&m->cfg, o)] = value_at(t, o);
+        w[place(&m->cfg, o)] = gr_named_value(t, o);
     return rc;
 }
 
