@@ -54,27 +54,17 @@ static gram_status make_whole(struct shared *s, size_t shares, char **table, gra
     return rc;
 }
 
-/* The output is whole: the first process makes the curve, and judges what rows were added. */
-static gram_status alone(const struct shared *s, gram_bon_report *report, char **table, gram_err *err)
-{
-    gram_bon_options all = *s->opt;
-
-    all.file.workers = 0;
-    if (all.file.merged)
-        *all.file.merged = !all.file.worker;
-    return all.file.worker ? GRAM_OK : gram_bon_file(s->policy, s->judge, s->in, s->out, &all, report, table, err);
-}
-
 gram_status gr_bon_shares(gram_model *policy, gram_judge *judge, const char *in, const char *out,
                           const gram_bon_options *opt, gram_bon_report *report, char **table, gram_err *err)
 {
     struct shared s = { .policy = policy, .judge = judge, .in = in, .out = out, .opt = opt };
+    gram_bon_options all = *opt;
     size_t shares;
     bool last = false, one;
     gram_status rc = gr_shards_one(out, &opt->file, &one, err);
 
     if (one)
-        return alone(&s, report, table, err);
+        return gr_shards_alone(&all.file) ? gram_bon_file(policy, judge, in, out, &all, report, table, err) : GRAM_OK;
     if (!rc)
         rc = gr_shards_take(out, &opt->file, share, &s, &shares, &last, err);
     if (!rc && last)

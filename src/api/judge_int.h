@@ -2,6 +2,7 @@
 #ifndef GR_API_JUDGE_INT_H
 #define GR_API_JUDGE_INT_H
 
+#include <jansson.h>
 #include <pthread.h>
 #include "api/api_int.h"
 #include "gram/rationale.h"
@@ -32,9 +33,9 @@ gram_status gr_judge_server_rewards(gram_judge *j, const gram_group *g, const si
 /* gr_scheme_compare over a server; arg: a struct judging. */
 struct judging { gram_judge *j; const gram_group *g; };
 gr_scheme_compare gr_judge_server_compare;
-/* The body of a server's answer to n pairs. */
-gram_status gr_judge_server_read(const gram_judge *j, const char *answer, size_t bytes, size_t n, gram_verdict *out,
-                                 char **fault, gram_err *err);
+/* A server's answer to n pairs; o NULL: it was no JSON. */
+gram_status gr_judge_server_read(const gram_judge *j, const json_t *o, size_t n, gram_verdict *out, char **fault,
+                                 gram_err *err);
 /* Asks for one comparison, and finds out whether the server's model has a head. */
 gram_status gr_judge_server_open(gram_judge *j, gram_err *err);
 

@@ -116,32 +116,33 @@ static gram_status read_served(char **out, const json_t *o, const char *url, gra
     return GRAM_OK;
 }
 
-/* One judge stands behind the address as long as it is asked. */
-static gram_status same_server(const gram_judge *j, const json_t *o, gram_err *err)
+/* One judge stands behind the address as long as it is asked: the first answer says which. */
+static gram_status same_server(gram_judge *j, const json_t *o, gram_err *err)
 {
     char *now = NULL;
-    gram_status rc = j->served ? read_served(&now, o, j->url, err) : GRAM_OK;
+    gram_status rc = read_served(&now, o, j->url, err);
 
-    if (!rc && now && strcmp(now, j->served))
+    if (!rc && !j->served) {
+        j->served = now;
+        return GRAM_OK;
+    }
+    if (!rc && strcmp(now, j->served))
         rc = gr_fail(err, GRAM_EIO, "%s: it has another model than before, or asks it in another way: %s, where it was "
                      "%s", j->url, now, j->served);
     free(now);
     return rc;
 }
 
-gram_status gr_judge_server_read(const gram_judge *j, const char *answer, size_t bytes, size_t n, gram_verdict *out,
-                                 char **fault, gram_err *err)
+gram_status gr_judge_server_read(const gram_judge *j, const json_t *o, size_t n, gram_verdict *out, char **fault,
+                                 gram_err *err)
 {
-    json_t *o = json_loadb(answer, bytes, 0, NULL), *data = json_object_get(o, "data");
+    const json_t *data = json_object_get(o, "data");
     gram_status rc = GRAM_OK;
 
     if (json_array_size(data) != n)
         rc = gr_fail(err, GRAM_EFORMAT, "%s: %zu verdicts for %zu pairs", j->url, json_array_size(data), n);
     for (size_t k = 0; k < n && !rc; k++)
         rc = read_one(j, json_array_get(data, k), &out[k], &fault[k], err);
-    if (!rc)
-        rc = same_server(j, o, err);
-    json_decref(o);
     return rc;
 }
 
@@ -154,15 +155,14 @@ static gram_status request(gram_judge *j, const gram_pair *pair, size_t n, gram_
     int status;
     gram_status rc = text ? gr_client_post(j->url, j->key, "/v1/score", text, &answer, &status, err)
                           : gr_nomem(err, j->url);
+    json_t *o = rc ? NULL : json_loadb(answer.p, answer.n, 0, NULL);
 
     *refused = text && rc && (status == 422 || status == 400 || status == 413);
     if (!rc)
-        rc = gr_judge_server_read(j, answer.p, answer.n, n, out, fault, err);
-    if (!rc && !j->served) {                /* the first */
-        json_t *o = json_loadb(answer.p, answer.n, 0, NULL);
-        rc = read_served(&j->served, o, j->url, err);
-        json_decref(o);
-    }
+        rc = gr_judge_server_read(j, o, n, out, fault, err);
+    if (!rc)
+        rc = same_server(j, o, err);
+    json_decref(o);
     free(text);
     gr_buf_clear(&answer);
     return rc;

@@ -532,26 +532,24 @@ gram_status gr_shards_one(const char *out, const gram_file_options *o, bool *one
     return rc;
 }
 
-/* Nothing, or what few rows were added since: the first process does it. */
-static gram_status work_alone(const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err)
+bool gr_shards_alone(gram_file_options *o)
 {
-    gram_file_options all = *o;
-
-    all.workers = 0;
+    o->workers = 0;
     if (o->merged)
         *o->merged = !o->worker;
-    return o->worker ? GRAM_OK : fn(arg, &all, err);
+    return !o->worker;
 }
 
 gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err)
 {
+    gram_file_options all = *o;
     uint64_t rows = 0;
     size_t shares;
     bool last = false, one = false;
     gram_status rc = fn ? gr_shards_one(out, o, &one, err) : GRAM_OK;
 
     if (one)
-        return work_alone(o, fn, arg, err);
+        return gr_shards_alone(&all) ? fn(arg, &all, err) : GRAM_OK;
     if (!rc)
         rc = gr_shards_take(out, o, fn, arg, &shares, &last, err);
     if (o->merged)

@@ -25,8 +25,11 @@ typedef gram_status gr_share_fn(void *arg, const gram_file_options *o, gram_err 
  * *shares, and to remove them. fn NULL: there is nothing to take. */
 gram_status gr_shards_take(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, size_t *shares,
                            bool *last, gram_err *err);
-/* *one: the run goes on with an output that is whole, and there are no shares: one process does what is left. */
+/* *one: the run goes on with an output that is whole, and there are no shares: one process does what is left, nothing
+ * or the rows that were added. */
 gram_status gr_shards_one(const char *out, const gram_file_options *o, bool *one, gram_err *err);
+/* Makes a process's options those of a run by one process; whether this is the one, the first. */
+bool gr_shards_alone(gram_file_options *o);
 /* The same, and merges them where it ends the last. */
 gram_status gr_shards_work(const char *out, const gram_file_options *o, gr_share_fn *fn, void *arg, gram_err *err);
 /* The options of the run that makes the whole of it: it goes on with all rows, which are there, and says nothing of

@@ -268,9 +268,10 @@ const char *gr_model_name(const gr_req *r)
 
 const char *gr_fingerprint(const gr_req *r)
 {
-    bool open = gr_serve_get_state(r->s, NULL) == GR_SERVE_READY || gr_serve_get_state(r->s, NULL) == GR_SERVE_DRAINING;
+    gr_serve_state state = gr_serve_get_state(r->s, NULL);
 
-    return open && *r->engine->fingerprint ? r->engine->fingerprint : NULL;
+    return (state == GR_SERVE_READY || state == GR_SERVE_DRAINING) && *r->engine->fingerprint ? r->engine->fingerprint
+                                                                                               : NULL;
 }
 
 int gr_answer(gr_req *r, json_t *out)

@@ -27,14 +27,16 @@ static void server_answer(const gram_judge *j, gr_str text)
 {
     gram_verdict v[2];
     char *fault[2] = { NULL, NULL };
+    json_t *o = json_loadb(text.p, text.n, 0, NULL);
     gram_err err;
 
-    if (!gr_judge_server_read(j, text.p, text.n, 2, v, fault, &err))
+    if (!gr_judge_server_read(j, o, 2, v, fault, &err))
         for (size_t k = 0; k < 2; k++)                  /* a reason is the server's own, or says that there is none */
             if (fault[k] && strlen(fault[k]) > text.n + 40)
                 abort();
     free(fault[0]);
     free(fault[1]);
+    json_decref(o);
 }
 
 static void earlier_line(gr_str text)
