@@ -263,7 +263,20 @@ static gram_status check_row(const gr_row *r, gr_at at)
     return GRAM_OK;
 }
 
-static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, gram_err *err)
+/* Under skip-bad, whether the model's template or the judge prompt can write its conversation. */
+static gram_status check_prompts(const gr_job *j, const struct prover *p, const gr_row *r, gram_err *err)
+{
+    const gram_pair pair = gr_row_pair(r);
+    gram_err why = { 0 };
+    gram_status rc = j->opt->skip_bad && !r->tie ? gr_prove_check(&p->core, &pair, &why) : GRAM_OK;
+    gr_at at = gr_reader_at(j->reader, err);
+
+    if (rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED)
+        return gr_bad(&at, "row %s: %s", r->id, why.text);
+    return rc ? gr_fail(err, rc, "%s", why.text) : GRAM_OK;
+}
+
+static gram_status fill(gr_job *j, const struct prover *p, struct chunk *c, uint64_t *skip, bool *end, gram_err *err)
 {
     while (c->n < ROWS && !*end) {
         gr_row *r = &c->row[c->n];
@@ -272,6 +285,8 @@ static gram_status fill(gr_job *j, struct chunk *c, uint64_t *skip, bool *end, g
         gram_status rc = gr_reader_pair(j->reader, r, end, &why);
         if (!rc && !*end)
             rc = check_row(r, gr_reader_at(j->reader, &why));
+        if (!rc && !*end)
+            rc = check_prompts(j, p, r, &why);
         if (rc) {
             gr_row_clear(r);
             rc = gr_job_bad_row(j, rc, &why, err);
@@ -332,7 +347,7 @@ static gram_status prove_rows(gr_job *j, struct prover *p, gram_err *err)
     gram_status rc = c ? GRAM_OK : gr_nomem(err, j->in);
 
     while (!rc && !end) {
-        rc = fill(j, c, &skip, &end, err);
+        rc = fill(j, p, c, &skip, &end, err);
         if (!rc && c->n)
             rc = prove_chunk(j, p, c, err);
         chunk_clear(c);

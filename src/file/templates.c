@@ -198,8 +198,8 @@ gram_status gr_templates_of_gguf(gr_templates *out, const gr_gguf *g, const char
             continue;
         snprintf(name, sizeof name, "%.*s", (int)key.n, key.p);
         if (!gr_gguf_str(g, name, &s))
-            continue;
-        if (json_object_set_new(named, key.n > n ? name + n + 1 : "default", json_stringn(s.p, s.n)))
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: key %s: wanted a text", path, name);
+        else if (json_object_set_new(named, key.n > n ? name + n + 1 : "default", json_stringn(s.p, s.n)))
             rc = gr_fail(err, GRAM_EFORMAT, "%s: key %s is not UTF-8", path, name);
     }
     if (!rc)

@@ -189,6 +189,18 @@ static gram_status begin(const gr_prover *p, const gram_pair *pair, struct provi
     return rc || v->proof ? rc : gr_nomem(err, "proofs");
 }
 
+gram_status gr_prove_check(const gr_prover *p, const gram_pair *pair, gram_err *err)
+{
+    struct proving at = { 0 };
+    gram_proved v = { 0 };
+    gram_status rc = begin(p, pair, &at, &v, err);
+
+    for (int k = 0; k < 2; k++)
+        gr_ids_clear(&at.prompt[k]);
+    gram_proved_clear(&v);
+    return rc;
+}
+
 /* k proofs of each pair that is not dropped, those of one order next to each other. */
 static gram_status ask_all(const gr_prover *p, const struct proving *pair, size_t n, gram_proved *out,
                            struct writing *w, gram_err *err)

@@ -27,6 +27,8 @@ typedef struct {
 
 /* The ids of the question that shows no pair. */
 gram_status gr_prove_alone(const gr_reason_words *w, gr_ids *out, gram_err *err);
+/* Whether the prompts of the pair can be written: no failure where a pair that is too long is dropped. */
+gram_status gr_prove_check(const gr_prover *p, const gram_pair *pair, gram_err *err);
 /* out[n]; pair[].a is the better answer. *bad as for gr_reason_pairs(). */
 gram_status gr_prove_pairs(const gr_prover *p, const gram_pair *pair, size_t n, gram_proved *out, size_t *bad,
                            gram_err *err);

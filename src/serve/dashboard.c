@@ -148,15 +148,16 @@ static void lines(const gr_dashboard *w, const char *run, const char *file, off_
     gr_buf path = { 0 };
     struct stat st;
     size_t i;
-    int fd;
+    int fd = -1;
 
     json_array_foreach(list, i, r)
         known = known || !strcmp(json_string_value(json_object_get(r, "name")), run);
     json_decref(list);
-    fd = known && path_of(&path, w->dir, strcmp(run, ".") ? run : "", file) ? open(path.p, O_RDONLY | O_CLOEXEC) : -1;
+    if (known && path_of(&path, w->dir, strcmp(run, ".") ? run : "", file))
+        fd = open(path.p, O_RDONLY | O_CLOEXEC | O_NONBLOCK);       /* a pipe of that name has nothing to say */
     gr_buf_clear(&path);
     a->type = "text/plain; charset=utf-8";
-    if (fd < 0 || fstat(fd, &st)) {
+    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode)) {
         say(a, 404, "no such run, or it has no such file");
     } else {
         off_t begin = tail ? (st.st_size > SAMPLES ? st.st_size - SAMPLES : 0) : from;

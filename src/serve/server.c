@@ -102,7 +102,8 @@ static void *work(void *arg)
     return NULL;
 }
 
-static gram_status listen_on(gr_serve *s, const struct addrinfo *a, const char *host, gram_err *err)
+/* *absent: the system does not have this kind of address, as of IPv6. */
+static gram_status listen_on(gr_serve *s, const struct addrinfo *a, const char *host, bool *absent, gram_err *err)
 {
     int one = 1;
     struct sockaddr_storage bound;
@@ -112,12 +113,13 @@ static gram_status listen_on(gr_serve *s, const struct addrinfo *a, const char *
         return gr_fail(err, GRAM_EARG, "%s: others can reach this address, so the server needs a key (--key-file, or "
                        "GRAM_API_KEY in the environment)", host);
     s->listen_fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (s->listen_fd < 0)
-        return gr_fail(err, GRAM_EIO, "%s: %s", host, strerror(errno));
-    setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(s->listen_fd, a->ai_addr, a->ai_addrlen) || listen(s->listen_fd, 1024)
-        || getsockname(s->listen_fd, (struct sockaddr *)&bound, &n))
+    if (s->listen_fd >= 0)
+        setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (s->listen_fd < 0 || bind(s->listen_fd, a->ai_addr, a->ai_addrlen) || listen(s->listen_fd, 1024)
+        || getsockname(s->listen_fd, (struct sockaddr *)&bound, &n)) {
+        *absent = errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL;
         return gr_fail(err, GRAM_EIO, "%s port %u: %s", host, s->opt.port, strerror(errno));
+    }
     s->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&bound)->sin6_port
                                                 : ((struct sockaddr_in *)(void *)&bound)->sin_port);
     return GRAM_OK;
@@ -128,15 +130,22 @@ static gram_status open_socket(gr_serve *s, gram_err *err)
     const char *host = s->opt.host ? s->opt.host : "127.0.0.1";
     const struct addrinfo want = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
     struct addrinfo *found;
+    bool absent = true;
     char port[8];
-    gram_status rc;
+    gram_status rc = GRAM_OK;
     int e;
 
     snprintf(port, sizeof port, "%u", s->opt.port);
     e = getaddrinfo(host, port, &want, &found);
     if (e)
         return gr_fail(err, GRAM_EARG, "%s: %s", host, gai_strerror(e));
-    rc = listen_on(s, found, host, err);
+    for (const struct addrinfo *a = found; a && absent; a = a->ai_next) {
+        if (s->listen_fd >= 0)
+            close(s->listen_fd);
+        s->listen_fd = -1;
+        absent = false;
+        rc = listen_on(s, a, host, &absent, err);
+    }
     freeaddrinfo(found);
     return rc;
 }

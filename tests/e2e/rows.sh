@@ -227,6 +227,18 @@ for command in score eval; do
     expect 0 "$GRAM" $command "$tmp/judge" "$tmp/row.jsonl" --judge-prompt "$tmp/with.txt" --skip-bad
     says err "1 bad row skipped"
 done
+proofs="--judge-prompt $tmp/without.txt --k 1 --max-new-tokens 1"
+expect 2 "$GRAM" prove "$tmp/judge" "$tmp/row.jsonl" $proofs
+says err "row ruled: there are criteria to judge by, and the judge prompt has no {criteria}"
+row "$plain" "$ruled" '{"prompt":"q","chosen":"xxx","rejected":"y"}' '{"prompt":"q","chosen":"xxxx","rejected":"y"}'
+noted "$tmp/proofs.jsonl" prove "$tmp/judge" "$tmp/row.jsonl" $proofs --skip-bad
+[ "$(wc -l <"$tmp/proofs.jsonl")" -eq 3 ] || die "proofs of other rows than the three good ones"
+mv "$tmp/proofs.jsonl.how" "$tmp/some.jsonl.how"
+head -n 2 "$tmp/proofs.jsonl" >"$tmp/some.jsonl.partial"
+expect 0 "$GRAM" prove "$tmp/judge" "$tmp/row.jsonl" $proofs --skip-bad --resume --out "$tmp/some.jsonl"
+says err "1 bad row skipped"
+cmp "$tmp/proofs.jsonl" "$tmp/some.jsonl" || die "resumed proofs that skip a row are other lines"
+row "$plain" "$ruled"
 expect 2 "$GRAM" score "$tmp/judge" "$tmp/row.jsonl" --judge-prompt "$tmp/without.txt" --rationale --rationale-tokens 4
 says err "ruled: there are criteria"
 row '{"id":"group","prompt":"q","responses":["x","y"],"criteria":"Be brief."}'

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "file/config_int.h"
 #include "file/gguf_write.h"
+#include "file/tok_facts.h"
 
 #define GOLDEN "tests/golden/config/"
 
@@ -313,6 +314,23 @@ static void pattern(gr_keys *k)
     gr_keys_u32(k, "llama.attention.sliding_window_pattern", 2);
 }
 
+static void template_no_string(gr_keys *k) { gr_keys_u32(k, "tokenizer.chat_template.rag", 1); }
+
+static void a_template_of_a_gguf_is_a_text(void **state)
+{
+    gr_templates found;
+    gr_config c;
+    gr_weights *w;
+
+    (void)state;
+    CHECK_OK(read_with(&c, &w, template_no_string));
+    assert_int_equal(gr_templates_of_gguf(&found, gr_weights_gguf(w), "keys.gguf", &check_err), GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "keys.gguf: key tokenizer.chat_template.rag: wanted a text"));
+    gr_templates_clear(&found);
+    gr_config_clear(&c);
+    gr_weights_close(w);
+}
+
 /* Where no type is said, rope is scaled linearly, as llama.cpp has it. A key that nobody knows is told of. */
 static void keys_of_a_gguf_are_not_passed_over(void **state)
 {
@@ -536,6 +554,7 @@ int main(void)
         cmocka_unit_test(config_json_reads_as_transformers_reads_it),
         cmocka_unit_test(gguf_metadata_says_the_same),
         cmocka_unit_test(keys_of_a_gguf_are_not_passed_over),
+        cmocka_unit_test(a_template_of_a_gguf_is_a_text),
         cmocka_unit_test(a_config_that_is_written_reads_the_same),
         cmocka_unit_test(the_factors_of_a_scaling_are_recognised),
         cmocka_unit_test(what_is_not_supported_is_named),

@@ -128,7 +128,13 @@ static void the_last_samples(void **state)
 
 static void nothing_else_is_told(void **state)
 {
+    char *pipe = check_tmppath("runs/two/deep/samples.jsonl");
+
     (void)state;
+    assert_int_equal(mkfifo(pipe, 0600), 0);        /* nobody ever writes it, and nobody waits for them */
+    assert_int_equal(ask("GET", "/samples?run=two/deep", "localhost"), 404);
+    unlink(pipe);
+    free(pipe);
     assert_int_equal(ask("GET", "/metrics?run=../runs/one", "localhost"), 404);
     assert_int_equal(ask("GET", "/metrics?run=.hidden", "localhost"), 404);
     assert_int_equal(ask("GET", "/metrics", "localhost"), 404);
