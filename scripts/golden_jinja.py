@@ -65,6 +65,7 @@ OWN = [
     "{{ messages[0].__class__ }}{{ s.split(', ') }}{{ s.split('l', 1)[1] }}{{ multi.splitlines() }}"
     "{{ ' a b '.split() }}",
     "{{ u | upper }}{{ u | lower }}{{ 'ﬁx' | title }}{{ 'ΑΣ' | lower }}{{ 'hello world' | capitalize }}{{ s.title() }}",
+    "{{ 'a<b' | e | list }}{{ 'a<b' | safe | reverse }}{{ ('a<b' | e)[0] ~ '<' }}", "{{ 1.5e10 ** 1.5e10 }}",
 ]
 
 def S():

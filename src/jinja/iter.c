@@ -23,6 +23,19 @@ jval gr_jiter(jctx *j, jval v)
     return (jval){ .t = J_ITER, .iter = it };
 }
 
+/* Python walks over Markup as over any str. */
+static jval character(jctx *j, const jstr *s, size_t at, size_t n)
+{
+    jstr plain = *s;
+
+    plain.safe = false;
+    plain.p += at;
+    plain.mark = s->mark ? s->mark + at : NULL;
+    plain.n = n;
+    plain.chars = 1;
+    return gr_jstrv(memcpy(gr_jalloc(j, sizeof plain), &plain, sizeof plain));
+}
+
 static bool next_char(jctx *j, jiter *it, jval *v)
 {
     const jstr *s = it->source.s;
@@ -36,12 +49,12 @@ static bool next_char(jctx *j, jiter *it, jval *v)
         at = end - 1;
         while (at > 0 && ((unsigned char)s->p[at] & 0xc0) == 0x80)
             at--;
-        *v = gr_jstrv(gr_jsub(j, s, at, end - at));
+        *v = character(j, s, at, end - at);
         it->at += end - at;
         return true;
     }
     it->at += gr_jget_char(s->p + at, s->n - at, &c);
-    *v = gr_jstrv(gr_jsub(j, s, at, it->at - at));
+    *v = character(j, s, at, it->at - at);
     return true;
 }
 

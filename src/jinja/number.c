@@ -228,6 +228,8 @@ static double floor_quotient(double a, double b)
 
 static jval reals(jctx *j, int op, double a, double b)
 {
+    double r;
+
     if (b == 0 && (op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD))
         gr_jraise(j, op == OP_DIV ? "float division by zero" : op == OP_MOD ? "float modulo"
                                                                              : "float floor division by zero");
@@ -243,7 +245,10 @@ static jval reals(jctx *j, int op, double a, double b)
             gr_jraise(j, "0.0 cannot be raised to a negative power");
         if (a < 0 && b != floor(b))
             gr_jfail(j, GRAM_EUNSUPPORTED, "the chat template computes a complex number");
-        return gr_jfloat(pow(a, b));
+        r = pow(a, b);
+        if (isinf(r) && isfinite(a) && isfinite(b))
+            gr_jraise(j, "(34, 'Numerical result out of range')");
+        return gr_jfloat(r);
     }
 }
 
