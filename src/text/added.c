@@ -148,9 +148,9 @@ gram_status gr_added_split(gr_enc *e, const gr_trie *trie, gr_str s, bool first,
             if (rc)
                 return rc;
         }
-        if (!gr_ids_add(e->out, &a->id, 1))
+        if (start < end && !gr_ids_add(e->out, &a->id, 1))  /* else the one before took all of it with it */
             return gr_nomem(e->err, "tokens");
-        done = end;
+        done = gr_max(start, end);
     }
     if (done == s.n)
         return GRAM_OK;

@@ -274,6 +274,25 @@ static void marks_are_ordered(void **state)
     gr_tok_close(t);
 }
 
+/* White space that one added token took with it is none for the next one to be found in. */
+static void stripped_space_is_gone(void **state)
+{
+    static const char json[] =
+        "{\"added_tokens\":[{\"id\":1,\"content\":\"[X]\",\"rstrip\":true,\"normalized\":false,\"special\":true},"
+        "{\"id\":2,\"content\":\"  \",\"lstrip\":true,\"normalized\":false,\"special\":true}],"
+        "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+    gr_ids ids = { 0 };
+    gr_tok *t;
+
+    (void)state;
+    CHECK_OK(gr_tok_from_json(&t, "t.json", json, sizeof json - 1, &check_err));
+    CHECK_OK(gr_tok_encode(t, "[X]  a  [X]", 11, true, &ids, &check_err));
+    assert_int_equal(ids.n, 4);
+    assert_memory_equal(ids.p, ((const int32_t[]){ 1, 0, 2, 1 }), sizeof(int32_t[4]));
+    gr_ids_clear(&ids);
+    gr_tok_close(t);
+}
+
 static void a_regex_gives_up(void **state)
 {
     static const char json[] =
@@ -375,6 +394,7 @@ int main(void)
         cmocka_unit_test(tokens_are_found),
         cmocka_unit_test(bad_text_is_refused_by_offset),
         cmocka_unit_test(marks_are_ordered),
+        cmocka_unit_test(stripped_space_is_gone),
         cmocka_unit_test(a_regex_gives_up),
         cmocka_unit_test(classes_are_the_librarys),
         cmocka_unit_test(bad_files_are_named),
