@@ -129,9 +129,10 @@ bool gr_names_answer(const char *const label[2], gr_str rationale, int seat)
 #define FIRST  "{first}"
 #define SECOND "{second}"
 
-gram_status gr_reason_unseat(gr_str text, gr_buf *out, size_t named[2], bool *seated, gram_err *err)
+gram_status gr_reason_unseat(gr_str text, const char *const label[2], gr_buf *out, size_t named[2], bool *seated,
+                             gram_err *err)
 {
-    static const char *const label[] = { "A", "B" }, *const mark[] = { FIRST, SECOND };
+    static const char *const mark[] = { FIRST, SECOND };
     static const char *const word[] = { "former", "latter", "first response", "second response", "first answer",
                                         "second answer", "first one", "second one" };
     size_t at = 0;

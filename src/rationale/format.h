@@ -39,9 +39,10 @@ int gr_conclusion(const char *const label[2], gr_str rationale);
 bool gr_names_answer(const char *const label[2], gr_str rationale, int seat);
 
 /* A rationale that names the answers by {first} and {second}, the row's places, in place of "@Response 1", "Response
- * A", "Answer 2" and the like; added to *out. named[]: how often each. *seated: words are left that hold in one order
- * alone ("the former", "the first response"). */
-gram_status gr_reason_unseat(gr_str text, gr_buf *out, size_t named[2], bool *seated, gram_err *err);
+ * A", "Answer 2" and the like, where A and B are the labels; added to *out. named[]: how often each. *seated: words are
+ * left that hold in one order alone ("the former", "the first response"). */
+gram_status gr_reason_unseat(gr_str text, const char *const label[2], gr_buf *out, size_t named[2], bool *seated,
+                             gram_err *err);
 /* And back, for an order in which the row's first answer sits in this seat: "Response A" and "Response B". */
 gram_status gr_reason_seat(gr_str text, const char *const label[2], int first_seat, gr_buf *out, gram_err *err);
 

@@ -132,6 +132,8 @@ static gram_status rate(const gr_prover *p, struct writing *w, gram_err *err)
 /* The best proof without a flaw, and its text with the answers named by their places, a's the first. */
 static gram_status choose(const gr_prover *p, gram_proved *v, gram_err *err)
 {
+    static const char *const plain[] = { "A", "B" };
+    const char *const label[] = { p->words[0]->label[0], p->words[0]->label[1] };
     gr_buf any = { 0 };
     size_t named[2];
     bool seated;
@@ -150,14 +152,14 @@ static gram_status choose(const gr_prover *p, gram_proved *v, gram_err *err)
         v->best = v->n;
         return GRAM_OK;
     }
-    rc = gr_reason_unseat((gr_str){ v->proof[v->best].text, strlen(v->proof[v->best].text) }, &any, named, &seated,
-                          err);
+    rc = gr_reason_unseat((gr_str){ v->proof[v->best].text, strlen(v->proof[v->best].text) }, label, &any, named,
+                          &seated, err);
     if (!rc && v->proof[v->best].swapped) {         /* its first answer is b */
         static const char *const turned[] = { "B", "A" };
         gr_buf seats = { 0 }, back = { 0 };
         rc = gr_reason_seat((gr_str){ any.p, any.n }, turned, 0, &seats, err);
         if (!rc)
-            rc = gr_reason_unseat((gr_str){ seats.p, seats.n }, &back, named, &seated, err);
+            rc = gr_reason_unseat((gr_str){ seats.p, seats.n }, plain, &back, named, &seated, err);
         gr_buf_clear(&seats);
         gr_buf_clear(&any);
         any = back;

@@ -47,7 +47,7 @@ static gram_status prepare(const gr_set_rules *rules, const gr_row *row, const c
     if (!rc && !body.n)
         rc = gr_fail(err, GRAM_EFORMAT, "the reason is empty");
     if (!rc)
-        rc = gr_reason_unseat(body, &out->body, named, &out->seated, err);
+        rc = gr_reason_unseat(body, label, &out->body, named, &out->seated, err);
     if (!rc && !named[0] && !named[1])
         rc = gr_fail(err, GRAM_EFORMAT, "the reason names neither answer: wanted {first} and {second}, \"Response A\", "
                      "\"@Response 1\" or the like");

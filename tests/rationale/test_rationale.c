@@ -623,7 +623,7 @@ static void seats(void **state)
         gr_buf b = { 0 }, c = { 0 };
         size_t named[2];
         bool seated;
-        CHECK_OK(gr_reason_unseat((gr_str){ t[i].text, strlen(t[i].text) }, &b, named, &seated, &check_err));
+        CHECK_OK(gr_reason_unseat((gr_str){ t[i].text, strlen(t[i].text) }, label, &b, named, &seated, &check_err));
         assert_string_equal(b.p, t[i].any);
         assert_int_equal(seated, t[i].seated);
         assert_memory_equal(named, t[i].named, sizeof named);
@@ -716,15 +716,16 @@ static gram_status write_proofs(void *arg, const gr_ask *ask, size_t n, gr_write
 
 struct prover { gr_reason_words words[2]; gr_prover p; struct script script; };
 
-static void prover_open(struct prover *p, size_t k)
+/* a, b: the labels. */
+static void prover_open_with(struct prover *p, size_t k, const char *a, const char *b)
 {
     memset(p, 0, sizeof *p);
     for (int i = 0; i < 2; i++) {
         char *prompt;
-        CHECK_OK(gr_format_prove_prompt("Q:{input} 1:{response_a} 2:{response_b} {label}!", i ? "B" : "A", &prompt,
+        CHECK_OK(gr_format_prove_prompt("Q:{input} 1:{response_a} 2:{response_b} {label}!", i ? b : a, &prompt,
                                         &check_err));
         CHECK_OK(open_words(&p->words[i], "{\"opening\":\"\",\"closing\":\"x\",\"cue\":\"\",\"ending\":\"\"}", prompt,
-                            "A", "B"));
+                            a, b));
         free(prompt);
     }
     p->p = (gr_prover){ .words = { &p->words[0], &p->words[1] }, .write = write_proofs, .force = force_length,
@@ -732,6 +733,11 @@ static void prover_open(struct prover *p, size_t k)
     gram_prove_options_init(&p->p.opt);
     p->p.opt.k = k;
     CHECK_OK(gr_prove_alone(&p->words[0], &p->p.alone, &check_err));
+}
+
+static void prover_open(struct prover *p, size_t k)
+{
+    prover_open_with(p, k, "A", "B");
 }
 
 static void prover_close(struct prover *p)
@@ -808,6 +814,29 @@ static void best_proof_is_kept(void **state)
     prover_close(&p);
 }
 
+/* Whatever the labels are called, the rationale has the answers' places. */
+static void labels_become_places(void **state)
+{
+    struct prover p;
+    gram_proved v;
+    (void)state;
+
+    prover_open_with(&p, 2, "B", "A");
+    p.script = (struct script){ .line = { { "Response B is better than Response A." },
+                                          { "Response B says this, Response A that. Response A is better." } },
+                                .z = { { -0.9 }, { -0.1 } } };
+    v = prove(&p);
+    assert_true(v.best == 1 && v.proof[1].swapped);
+    assert_string_equal(v.rationale, "{second} says this, {first} that. {first} is better.");
+    gram_proved_clear(&v);
+    p.script.z[1][0] = -1;
+    v = prove(&p);
+    assert_int_equal(v.best, 0);
+    assert_string_equal(v.rationale, "{first} is better than {second}.");
+    gram_proved_clear(&v);
+    prover_close(&p);
+}
+
 static void no_proof_is_whole(void **state)
 {
     struct prover p;
@@ -836,7 +865,8 @@ int main(void)
         cmocka_unit_test(last_tags_count), cmocka_unit_test(conclusions), cmocka_unit_test(seats),
         cmocka_unit_test(written_out), cmocka_unit_test(prove_prompts),
         cmocka_unit_test(proofs_are_written_as_asked),
-        cmocka_unit_test(best_proof_is_kept), cmocka_unit_test(no_proof_is_whole),
+        cmocka_unit_test(best_proof_is_kept), cmocka_unit_test(labels_become_places),
+        cmocka_unit_test(no_proof_is_whole),
     };
     int failed;
 
