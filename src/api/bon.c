@@ -471,6 +471,8 @@ static gram_status run_rows(struct run *r, const char *in, const char *out, char
     const gram_bon_options *o = r->opt;
     gram_status rc = gr_job_open(&r->job, r->policy, in, out, &o->file, how_of(r), &r->report->file, err);
 
+    if (!rc && o->json)
+        rc = gr_reader_spares(r->job.reader, o->json, err);
     if (!rc && o->file.shares && r->policy)
         rc = gr_job_place(&r->job, asked, &r->g, &r->before, err);
     if (!rc)

@@ -89,7 +89,8 @@ static int compare(const char **arg, size_t n)
 
     if (n != 2)
         return cli_usage("--compare takes two runs, found %zu", n);
-    if (report_dir || rules || verdicts || cli_resume || fit)
+    if (report_dir || rules || verdicts || cli_resume || fit || rationale || cli_columns || cli_skip_bad || cli_shard ||
+        cli_model_given())
         return cli_usage("--compare reads runs that are over: of this command's options it takes --json and --rows");
     if (gram_eval_compare(arg[0], arg[1], json, rows_path, NULL, &table, &err))
         return cli_fail_err(&err);

@@ -8,7 +8,7 @@ static const struct poptOption opts[] = {
     { "tokens", 'i', POPT_ARG_STRING, &tokens, 0,
       "The token ids, as a JSON array; or the name of a file that holds one, - being standard input.", "JSON" },
     { "out", 'o', POPT_ARG_STRING, &out, 0, "Write the logits to this file.", "F.npy" },
-    CLI_INCLUDE(cli_engine_table, "Engine options:"),
+    CLI_INCLUDE(cli_run_table, "Engine options:"),
     CLI_TABLE_END
 };
 

@@ -329,7 +329,7 @@ gram_status gr_reader_spares(const gr_reader *r, const char *out, gram_err *err)
 {
     for (size_t k = 0; k < r->n_paths; k++)
         if (gr_path_overwrites(out, r->path[k]))
-            return gr_fail(err, GRAM_EARG, "out: %s is what is read, and would be written over", out);
+            return gr_fail(err, GRAM_EARG, "%s is what is read, and would be written over", out);
     return GRAM_OK;
 }
 

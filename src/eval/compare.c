@@ -444,6 +444,15 @@ static gram_status publish(const comparison *c, const char *json_path, const cha
     return GRAM_OK;
 }
 
+/* What is written is no run that is read. */
+static gram_status check_spared(const comparison *c, const char *out, gram_err *err)
+{
+    for (int k = 0; out && k < 2; k++)
+        if (gr_path_overwrites(out, c->asked[k]) || gr_path_overwrites(out, c->side[k].path))
+            return gr_fail(err, GRAM_EARG, "%s is what is read, and would be written over", out);
+    return GRAM_OK;
+}
+
 gram_status gr_eval_compare(const char *a, const char *b, const char *json_path, const char *rows_path,
                             gram_eval_comparison *out, char **table_out, gram_err *err)
 {
@@ -458,6 +467,10 @@ gram_status gr_eval_compare(const char *a, const char *b, const char *json_path,
         return gr_nomem(err, "comparison");
     for (int k = 0; k < 2 && !rc; k++)
         rc = read_side(&c.side[k], asked[k], err);
+    if (!rc)
+        rc = check_spared(&c, json_path, err);
+    if (!rc)
+        rc = check_spared(&c, rows_path, err);
     if (!rc)
         rc = match(&c, err);
     if (!rc)

@@ -153,5 +153,9 @@ expect 0 "$GRAM" bon "$g" --judge "$purm" --lambda 2 --gold "$head" --out "$tmp/
 expect 1 "$GRAM" bon "$g" --judge "$m" --gold "$tmp/none"; says err none; one_sentence
 expect 1 "$GRAM" bon "$g" --judge "$head" --gold machine -q; says err '"machine"'; one_sentence
 expect 1 "$GRAM" bon "$tmp/prompts.jsonl" --judge "$head" -q; says err '"responses"'; one_sentence
+cp "$g" "$tmp/over.jsonl"
+expect 2 "$GRAM" bon "$tmp/over.jsonl" --judge "$head" --json "$tmp/over.jsonl" -q
+says err 'is what is read'; one_sentence
+cmp "$g" "$tmp/over.jsonl" || die "the rows are written over"
 expect 1 "$GRAM" bon "$head" "$tmp/prompts.jsonl" --judge "$head" -q; says err 'cannot write'; one_sentence
 echo "ok"

@@ -36,4 +36,8 @@ expect 0 "$GRAM" eval "$tmp/m" "$tmp/long.jsonl" --json "$tmp/cut.json" --max-to
 expect 0 "$GRAM" eval --compare "$tmp/whole.json" "$tmp/cut.json"
 grep -q '^B read 1 row on shortened text$' "$tmp/out" || die "nothing is said of shortened text"
 grep -q '^A read' "$tmp/out" && die "A read the whole text"
+for option in --lambda=3 --dtype=int8 --columns=prompt=q --skip-bad --shard=0/2 --single-order --rationale; do
+    expect 2 "$GRAM" eval --compare "$tmp/whole.json" "$tmp/cut.json" "$option"
+    says err "takes --json and --rows"
+done
 exit 0

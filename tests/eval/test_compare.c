@@ -222,6 +222,23 @@ static void what_cannot_be_compared_is_said(void **state)
     free(a), free(b), free(gone);
 }
 
+static void what_is_read_is_not_written_over(void **state)
+{
+    char *a = rows_file("kept.rows.jsonl", before, GR_COUNT(before)), *b = rows_file("b.jsonl", after, GR_COUNT(after));
+    char *json = check_tmppath("kept.json"), *text;
+    size_t n;
+
+    (void)state;
+    CHECK_OK(gr_write_file(json, "{}", 2, &check_err));         /* its rows are beside it */
+    assert_int_equal(gr_eval_compare(json, b, json, NULL, NULL, NULL, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "kept.json is what is read"));
+    assert_int_equal(gr_eval_compare(json, b, NULL, a, NULL, NULL, &check_err), GRAM_EARG);
+    assert_int_equal(gr_eval_compare(json, b, NULL, b, NULL, NULL, &check_err), GRAM_EARG);
+    CHECK_OK(gr_read_file(json, 64, &text, &n, &check_err));
+    assert_string_equal(text, "{}");
+    free(text), free(a), free(b), free(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +248,7 @@ int main(void)
         cmocka_unit_test(few_rows_decide_nothing),
         cmocka_unit_test(other_texts_are_other_rows),
         cmocka_unit_test(what_cannot_be_compared_is_said),
+        cmocka_unit_test(what_is_read_is_not_written_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
