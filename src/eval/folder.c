@@ -1,5 +1,6 @@
 /* folder.c - see folder.h. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -168,7 +169,8 @@ static bool table(gr_buf *b, const folder *f)
         score = headline(m, k);
         ok = gr_text_cell(b, title(k), NAME) && gr_buf_printf(b, "%7zu%8" PRIu64, m->n, m->sum.rows) &&
             gr_text_percent(b, score.value, 8) &&
-            gr_buf_printf(b, "%8.1f - %5.1f", 100 * score.low, 100 * score.high) &&
+            (isnan(score.value) ? gr_buf_printf(b, "%16s", "-")
+                                : gr_buf_printf(b, "%8.1f - %5.1f", 100 * score.low, 100 * score.high)) &&
             gr_text_percent(b, m->sum.accuracy.value, 8) && gr_text_percent(b, m->sum.flip_rate.value, 8) &&
             gr_text_percent(b, m->sum.ece, 8) && gr_buf_puts(b, "\n");
     }

@@ -178,7 +178,7 @@ gram_status gr_rewardbench2(const gr_eval_row *row, size_t n, gr_rule_result *ou
     for (size_t s = 0; s < SUBSETS && ok; s++)
         ok = (all.value[s] = gr_calloc(n + 1, sizeof *all.value[s])) != NULL;
     for (size_t i = 0, end; i < n && ok; i = end) {
-        for (end = i + 1; end < n && row[end].cell > 0 && row[end].file == row[i].file; end++)
+        for (end = i + 1; end < n && row[end].cell > row[end - 1].cell && row[end].file == row[i].file; end++)
             ;
         add_item(&all, row + i, end - i);
     }

@@ -303,6 +303,12 @@ static bool one_answer(const gr_run_facts *f)
     return f->opt->loss == GRAM_LOSS_KTO;
 }
 
+/* Whether rows have a verdict that is right or wrong: texts that are learnt alone have none. */
+static bool has_verdicts(const gr_run_facts *f)
+{
+    return f->stage == GRAM_STAGE_FINETUNE && f->opt->loss != GRAM_LOSS_PROOF;
+}
+
 static void plots(gr_page *p, const struct run *r)
 {
     const struct curve curve[] = {
@@ -320,7 +326,7 @@ static void plots(gr_page *p, const struct run *r)
 
     gr_page_raw(p, "<h2>The run</h2>\n<div class=\"plots\">\n");
     for (size_t i = 0; i < GR_COUNT(curve); i++) {
-        if (i != 1 || r->f->stage == GRAM_STAGE_FINETUNE)
+        if (i != 1 || has_verdicts(r->f))
             draw(p, r, &curve[i]);
         if (i == 1)
             draw_rate(p, r);
@@ -346,6 +352,8 @@ static void head(gr_page *p, const gr_run_facts *f)
                 : f->stage == GRAM_STAGE_PRETRAIN ? "Training, stage 1: to write pairs of answers"
                 : gram_loss_is_policy(f->opt->loss) ? "A policy learns from preferences"
                 : gram_loss_is_scalar(f->opt->loss) ? "Training of a reward model"
+                : f->opt->loss == GRAM_LOSS_PROOF ? "Training of a prover: to write why an answer is better"
+                : f->opt->loss == GRAM_LOSS_RATIONALE ? "Training of a judge that writes its reasons"
                                                     : "Training, stage 2: to give the verdict");
     if (f->date) {
         gr_page_raw(p, ", ");
@@ -619,12 +627,16 @@ static void definitions(gr_page *p, const gr_run_facts *f)
         gr_page_put(p, "<dt>loss</dt><dd>Of the %s%s, the mean over the rows of a batch.</dd>\n",
                     one_answer(f) ? "answer\u2019s log-probability" : "two answers\u2019 log-probabilities",
                     referred(f) ? " against the reference\u2019s" : "");
+    else if (gram_loss_writes(f->opt->loss))
+        gr_page_put(p, "<dt>loss</dt><dd>-log of the probability of a token of the reasons%s, the mean over the tokens "
+                    "of a batch.</dd>\n", f->opt->loss == GRAM_LOSS_PROOF ? ""
+                    : "; a verdict adds the cross-entropy of the two labels, times <code>verdict-weight</code>");
     else
         gr_page_raw(p, gram_loss_is_scalar(f->opt->loss)
                     ? "<dt>loss</dt><dd>Of the two answers&#8217; rewards, the mean over the rows of a batch.</dd>\n"
                     : "<dt>loss</dt><dd>Cross-entropy of the two labels against the target, the mean over both reading "
                       "orders and the rows of a batch.</dd>\n");
-    if (f->stage == GRAM_STAGE_FINETUNE)
+    if (has_verdicts(f))
         gr_page_put(p, "<dt>accuracy</dt><dd>%s In a batch, before it is learnt from.</dd>\n"
                     "<dt>95&#160;%% interval</dt><dd>Wilson&#8217;s, at a number of rows that is reduced where rows "
                     "share a prompt and agree more than chance.</dd>\n"

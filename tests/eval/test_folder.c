@@ -160,6 +160,22 @@ static void bad_rows_before_the_first_are_skipped(void **state)
     free(table), free(json), free(dir);
 }
 
+/* Ties compares rewards, and a judge gives none. */
+static void no_score_has_no_interval(void **state)
+{
+    char *dir = check_tmppath("ties"), *table;
+    fake_judge judge = { 0 };
+
+    (void)state;
+    CHECK_OK(gr_make_directory(dir, &check_err));
+    put(dir, "ties.jsonl", "{\"id\":\"tied:1\",\"prompt\":\"p\",\"chosen\":[\"q=0.9\",\"q=0.8\"],"
+        "\"rejected\":[\"q=0.1\"],\"subset\":\"Ties\"}\n");
+    CHECK_OK(gr_eval_folder(dir, NULL, &facts, judge_files, &judge, &table, &check_err));
+    assert_non_null(strstr(table, "rewardbench2"));
+    assert_null(strstr(table, "nan"));
+    free(table), free(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +183,7 @@ int main(void)
         cmocka_unit_test(a_resume_judges_nothing_twice),
         cmocka_unit_test(what_is_no_benchmark_is_named),
         cmocka_unit_test(bad_rows_before_the_first_are_skipped),
+        cmocka_unit_test(no_score_has_no_interval),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

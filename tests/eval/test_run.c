@@ -135,6 +135,21 @@ static void rewardbench2_as_upstream(void **state)
     json_decref(golden);
 }
 
+/* The first pair of an item was left out as a bad row: its others are not those of the item before. */
+static void half_an_item_is_none(void **state)
+{
+    static char math[] = "Math", id[] = "i";
+    gr_eval_row row[4];
+    gr_rule_result r;
+
+    (void)state;
+    for (int k = 0; k < 4; k++)
+        row[k] = (gr_eval_row){ .id = id, .subset = math, .prompt = k > 2, .cell = k < 3 ? k : 1, .preference = 0.9 };
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, 4, &r, &check_err));
+    assert_true(r.score[0].rows == 1 && r.score[0].score.value == 1);
+    assert_non_null(strstr(r.note[1], "1 items without all of their answers"));
+}
+
 /* The weights themselves, with every subset wrong but one: 984 of 1968, 154 and 250 of 740. */
 static void rewardbench_weights(void **state)
 {
@@ -567,6 +582,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rewardbench_as_upstream), cmocka_unit_test(rmbench_as_upstream),
         cmocka_unit_test(judgebench_as_upstream), cmocka_unit_test(rewardbench2_as_upstream),
+        cmocka_unit_test(half_an_item_is_none),
         cmocka_unit_test(rewardbench_weights),
         cmocka_unit_test(ties_as_upstream), cmocka_unit_test(bad_upstream_rows), cmocka_unit_test(resumed_equals_whole),
         cmocka_unit_test(finished_run_resumes), cmocka_unit_test(resume_refuses_another_run),

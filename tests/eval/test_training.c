@@ -106,6 +106,28 @@ static void a_long_run_of_stage_1_is_shown(void **state)
     free(page), free(dir);
 }
 
+/* Proofs have no verdict, so no accuracy is drawn or told. */
+static void a_prover_is_shown(void **state)
+{
+    gram_train_options proof = { .lr = 2e-5, .batch_rows = 2, .loss = GRAM_LOSS_PROOF };
+    char *dir = out_dir("proof"), *page;
+    gram_train_report r = { .steps = 2, .rows = 6, .eval_rows = 4 };
+    gr_run_facts f = { .stage = GRAM_STAGE_FINETUNE, .model = "m", .data = "d", .set = set, .sets = 1, .opt = &proof };
+
+    (void)state;
+    put(dir, "metrics.jsonl",
+        "{\"step\":0,\"held_loss\":7}\n"
+        "{\"step\":1,\"loss\":7,\"lr\":2e-5,\"grad_norm\":3,\"tokens_per_s\":100}\n"
+        "{\"step\":2,\"loss\":6,\"lr\":1e-5,\"grad_norm\":2,\"tokens_per_s\":300}\n"
+        "{\"step\":2,\"held_loss\":6}\n");
+    page = page_of(dir, &f, &r);
+    assert_int_equal(count(page, "<path class=\"curve\""), 4);
+    assert_int_equal(count(page, "<path class=\"held\""), 1);
+    assert_non_null(strstr(page, "a token of the reasons, the mean"));
+    assert_null(strstr(page, "<dt>accuracy</dt>"));
+    free(page), free(dir);
+}
+
 static void files_that_are_gone_leave_a_page(void **state)
 {
     char *dir = out_dir("gone"), *page;
@@ -129,6 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_is_shown),
         cmocka_unit_test(a_long_run_of_stage_1_is_shown),
+        cmocka_unit_test(a_prover_is_shown),
         cmocka_unit_test(files_that_are_gone_leave_a_page),
     };
 
