@@ -100,6 +100,25 @@ static void tell_words(gram_info *out, const gr_card *card)
         part(v, "reasons in the form %s", *r->format == '{' ? "of its own" : r->format);
 }
 
+static void tell_packing(gram_info *out, const gr_quantization *q)
+{
+    char *v;
+
+    if (!q->method)
+        return;
+    v = begin(out, "packed");
+    part(v, "%s", q->method);
+    if (!q->bits) {
+        part(v, "F8_E4M3");
+        return;
+    }
+    part(v, "%u bits", q->bits);
+    if (q->group)
+        part(v, "a scale for %zu inputs", q->group);
+    else
+        part(v, "a scale for all inputs");
+}
+
 void gr_api_describe(gram_info *out, const gr_config *c, const gr_card *card)
 {
     double scale = 1 / sqrt((double)c->head_dim);
@@ -131,5 +150,6 @@ void gr_api_describe(gram_info *out, const gr_config *c, const gr_card *card)
         part(v, "%s", c->qkv_bias && c->o_bias ? "q, k, v and the attention's output" : c->qkv_bias ? "q, k and v"
                       : "the attention's output");
     }
+    tell_packing(out, &c->said.quantization);
     tell_words(out, card);
 }

@@ -13,8 +13,6 @@
 #include "file/config_in_int.h"
 #include "file/file_int.h"
 
-#define CONFIG_LIMIT ((size_t)16 << 20)
-
 gram_status gr_config_refuse(const char *name, const char *architecture, gram_err *err)
 {
     const char *missing = gr_arch_missing(architecture);

@@ -120,8 +120,7 @@ typedef struct {
         char stem[GR_HEAD_NAME];                /* value_head_prefix, or "" */
         double temperature;     /* gating_temperature */
         bool vectors;           /* an embedding model, whose tokens' logits mean nothing */
-        const char *packed;     /* "fp8" or "compressed-tensors": weights are F8_E4M3 with scales; static; NULL: none */
-        size_t packed_block[2]; /* rows and columns that have one scale; 0: not said */
+        gr_quantization quantization;
         bool code;              /* the class is none of the architecture's: code in the checkpoint, "auto_map" */
     } said;
     char *notes;                /* owned: what a person should hear of the files, a line each; NULL: nothing */
@@ -187,7 +186,7 @@ gram_status gr_config_take_head(gr_config *c, const gr_weights *w, const char *p
 /* What a person asked of the head: the id of the token whose logit is the reward, and the weights of a head's outputs.
  * NULL: nothing. */
 typedef struct { const char *token, *weights; } gr_head_asked;
-/* Fails where a directory's weights are F8_E4M3 and its configuration does not say so, or the other way round, or in
+/* Fails where a directory's weights are packed and its configuration does not say so, or the other way round, or in
  * blocks of another size. */
 gram_status gr_config_check_packed(const gr_config *c, const gr_weights *w, gram_err *err);
 /* Settles what the model ends in by the tensors that there are. A head that was found already (in an adapter) stays. A

@@ -6,6 +6,8 @@
 #include "file/arch.h"
 #include "file/config_int.h"
 
+#define CONFIG_LIMIT ((size_t)16 << 20)        /* bytes of a config.json */
+
 /* One file on its way in. */
 struct gr_config_in {
     const char *name;
@@ -25,7 +27,7 @@ gram_status gr_in_number(const struct gr_config_in *in, json_t *o, const char *k
 gram_status gr_in_bool(const struct gr_config_in *in, json_t *o, const char *key, bool otherwise, bool *out,
                        gram_err *err);
 
-/* "quantization_config", into c->said.packed. */
+/* "quantization_config", into c->said.quantization. */
 gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c, gram_err *err);
 gram_status gr_config_read_ropes(const struct gr_config_in *in, gr_config *c, gram_err *err);
 gram_status gr_config_read_bare(const struct gr_config_in *in, gr_config *c, gram_err *err);

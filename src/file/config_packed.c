@@ -1,9 +1,11 @@
 /* config_packed.c - "quantization_config" of a config.json: how weights are packed. What would change a number and is
  * not done here is refused by its key. */
+#include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
 #include "base/err.h"
 #include "file/config_in_int.h"
+#include "file/file_int.h"
 
 /* bitsandbytes leaves its section behind where both of its packings are off, and the weights are what they were. */
 static bool is_off(json_t *packed, const char *name)
@@ -112,8 +114,68 @@ static gram_status check_compressed(const struct gr_config_in *in, json_t *packe
     return rc;
 }
 
-/* How weights are packed: as bytes of floating point with scales, or not at all. The tensors say which they are. */
-gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c, gram_err *err)
+/* ---- GPTQ ------------------------------------------------------------------------------------------- */
+
+static gram_status read_bits(const struct gr_config_in *in, const json_t *v, unsigned *bits, gram_err *err)
+{
+    json_int_t n = json_integer_value(v);
+
+    if (n != 4 && n != 8)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed as whole numbers: wanted \"bits\" 4 or 8, found "
+                       "%" JSON_INTEGER_FORMAT, in->name, n);
+    *bits = (unsigned)n;
+    return GRAM_OK;
+}
+
+/* The inputs that share a scale; -1, and nothing: all. */
+static gram_status read_group(const struct gr_config_in *in, const json_t *v, size_t *group, gram_err *err)
+{
+    json_int_t n = is_blank(v) ? -1 : json_integer_value(v);
+
+    if (n != -1 && (n < 1 || n > 1 << 20))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"group_size\" of the packed weights: wanted -1 or a number above "
+                       "0, found %" JSON_INTEGER_FORMAT, in->name, n);
+    *group = n < 0 ? 0 : (size_t)n;
+    return GRAM_OK;
+}
+
+/* What was done to find the codes, and how others compute with them, is let be. */
+static gram_status read_gptq(const struct gr_config_in *in, const json_t *packed, gr_quantization *p, gram_err *err)
+{
+    static const char *const gptq[] = { "gptq", NULL }, *const stored[] = { "gptq", "gptq_v2", NULL },
+                      *const int32[] = { "int32", NULL };
+    static const struct packed_key known[] = {
+        { "quant_method", gptq }, { "method", gptq }, { "bits", NULL }, { "group_size", NULL }, { "desc_act", NULL },
+        { "sym", NULL }, { "checkpoint_format", stored }, { "format", stored }, { "pack_dtype", int32 },
+        { "lm_head", NULL }, { "static_groups", NULL }, { "true_sequential", NULL }, { "act_group_aware", NULL },
+        { "damp_percent", NULL }, { "damp_auto_increment", NULL }, { "mse", NULL }, { "meta", NULL },
+        { "dataset", NULL }, { "tokenizer", NULL }, { "batch_size", NULL }, { "pad_token_id", NULL },
+        { "model_seqlen", NULL }, { "max_input_length", NULL }, { "cache_block_outputs", NULL }, { "backend", NULL },
+        { "block_name_to_quantize", NULL }, { "module_name_preceding_first_block", NULL },
+        { "modules_in_block_to_quantize", NULL }, { "use_cuda_fp16", NULL }, { "use_exllama", NULL },
+        { "disable_exllama", NULL }, { "exllama_config", NULL }, { "model_name_or_path", NULL },
+        { "model_file_base_name", NULL },
+    };
+    const char *format = json_string_value(json_object_get(packed, "checkpoint_format"));
+    const char *also = json_string_value(json_object_get(packed, "format"));
+    gram_status rc = check_section(in, packed, known, GR_COUNT(known), err);
+
+    format = format ? format : also ? also : "gptq";
+    if (!rc && also && strcmp(format, also))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: the packed weights have the \"checkpoint_format\" %s and the "
+                     "\"format\" %s", in->name, format, also);
+    if (!rc)
+        rc = read_bits(in, json_object_get(packed, "bits"), &p->bits, err);
+    p->zeros = true;
+    p->less_one = !strcmp(format, "gptq");
+    p->ordered = json_is_true(json_object_get(packed, "desc_act"));
+    return rc ? rc : read_group(in, json_object_get(packed, "group_size"), &p->group, err);
+}
+
+/* ---- The section ------------------------------------------------------------------------------------ */
+
+/* rounded: other programs round activations, too. */
+static gram_status read_packing(const struct gr_config_in *in, gr_quantization *p, bool *rounded, gram_err *err)
 {
     static const struct packed_key known[] = {
         { "quant_method", NULL }, { "activation_scheme", schemes }, { "fmt", e4m3 }, { "weight_block_size", NULL },
@@ -122,35 +184,68 @@ gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c,
     };
     json_t *packed = gr_in_get(in->top, "quantization_config");
     const char *name = json_string_value(gr_in_get(packed, "quant_method"));
-    bool rounded = true;
     gram_status rc;
 
+    *p = (gr_quantization){ 0 };
+    *rounded = false;
     if (!packed || is_off(packed, name) || (json_is_object(packed) && !json_object_size(packed)))
         return GRAM_OK;
     if (name && !strcmp(name, "fp8")) {
-        c->said.packed = "fp8";
+        p->method = "fp8";
+        *rounded = true;
         rc = check_section(in, packed, known, GR_COUNT(known), err);
-        if (!rc)
-            rc = read_block(in, gr_in_get(packed, "weight_block_size"), "weight_block_size", c->said.packed_block, err);
-    } else if (name && !strcmp(name, "compressed-tensors")) {
-        c->said.packed = "compressed-tensors";
-        rounded = false;
-        rc = check_compressed(in, packed, c->said.packed_block, &rounded, err);
-    } else {
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F64, F32, F16, BF16, "
-                       "F8_E4M3 with scales (fp8, compressed-tensors) and GGUF are", in->name,
-                       name ? name : "quantization_config");
+        return rc ? rc : read_block(in, gr_in_get(packed, "weight_block_size"), "weight_block_size", p->block, err);
     }
+    if (name && !strcmp(name, "compressed-tensors")) {
+        p->method = "compressed-tensors";
+        return check_compressed(in, packed, p->block, rounded, err);
+    }
+    if (name && !strcmp(name, "gptq")) {
+        p->method = "gptq";
+        return read_gptq(in, packed, p, err);
+    }
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F64, F32, F16, BF16, "
+                   "F8_E4M3 with scales (fp8, compressed-tensors), whole numbers (gptq) and GGUF are", in->name,
+                   name ? name : "quantization_config");
+}
+
+gram_status gr_quantization_read(gr_quantization *out, const char *dir, gram_err *err)
+{
+    char *path = gr_path_join(dir, "config.json"), *text = NULL;
+    struct gr_config_in in = { .name = path };
+    bool rounded;
+    size_t n;
+    gram_status rc = path ? gr_read_file(path, CONFIG_LIMIT, &text, &n, err) : gr_nomem(err, dir);
+
+    if (!rc)
+        rc = gr_json_parse(&in.top, path, text, n, err);
+    if (!rc)
+        rc = read_packing(&in, out, &rounded, err);
+    json_decref(in.top);
+    free(text);
+    free(path);
+    return rc;
+}
+
+/* How weights are packed: as bytes of floating point or whole numbers with scales, or not at all. The tensors say which
+ * they are. */
+gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c, gram_err *err)
+{
+    bool rounded;
+    gram_status rc = read_packing(in, &c->said.quantization, &rounded, err);
+
     if (!rc && rounded)
-        rc = gr_config_note(c, err, "%s: weights of F8_E4M3 are read as the numbers that they stand for; activations "
+        rc = gr_config_note(c, err, "%s: weights of 8 bits are read as the numbers that they stand for; activations "
                             "are not rounded to 8 bits", in->name);
     return rc;
 }
 
+/* ---- The tensors ------------------------------------------------------------------------------------ */
+
 /* The grid alone does not say it: 192 rows with two scales may be blocks of 128 of which the last is shorter. */
 static gram_status check_block(const gr_config *c, const gr_scaled *s, const char *path, gram_err *err)
 {
-    const size_t *block = c->said.packed_block;
+    const size_t *block = c->said.quantization.block;
 
     for (size_t i = 0; i < 2 && block[0]; i++)
         if (s->grid[i] != gr_round_up(s->size[i], block[i]) / block[i] || (s->grid[i] > 1 && s->size[i] % block[i] > 0))
@@ -162,15 +257,23 @@ static gram_status check_block(const gr_config *c, const gr_scaled *s, const cha
 
 gram_status gr_config_check_packed(const gr_config *c, const gr_weights *w, gram_err *err)
 {
+    const gr_quantization *p = &c->said.quantization;
     gram_status rc = GRAM_OK;
 
-    if (c->said.packed && !gr_weights_scaled_count(w))
+    if (p->method && !gr_weights_scaled_count(w))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: config.json says that weights are packed by \"%s\", and no tensor "
-                       "is F8_E4M3", gr_weights_path(w), c->said.packed);
-    if (!c->said.packed && gr_weights_scaled_count(w))
+                       "is", gr_weights_path(w), p->method);
+    if (!p->method && gr_weights_scaled_count(w))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensors are F8_E4M3, and config.json has no "
                        "\"quantization_config\" of fp8 or compressed-tensors", gr_weights_path(w));
-    for (size_t i = 0; i < gr_weights_scaled_count(w) && !rc; i++)
-        rc = check_block(c, gr_weights_scaled_at(w, i), gr_weights_path(w), err);
+    for (size_t i = 0; i < gr_weights_scaled_count(w) && !rc; i++) {
+        const gr_scaled *s = gr_weights_scaled_at(w, i);
+        if (!p->bits != (s->was == GR_F8_E4M3))
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as %s, and config.json says that weights "
+                         "are packed by \"%s\" as %s", gr_weights_path(w), s->name, gr_dtype_name(s->was), p->method,
+                         p->bits ? "whole numbers" : "F8_E4M3");
+        else if (!p->bits)
+            rc = check_block(c, s, gr_weights_path(w), err);
+    }
     return rc;
 }

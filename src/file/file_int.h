@@ -39,9 +39,27 @@ struct gr_adapter;
 gram_status gr_adapter_gguf_is(bool *yes, const char *path, gram_err *err);
 gram_status gr_adapter_gguf_open(struct gr_adapter *a, gram_err *err);
 
-/* Makes each weight of F8_E4M3 one with the scales that lie beside it, and takes these off the list. What was made is
- * in (*made)[0 .. *n_made), whose data are to be freed with the list, after a failure too. */
-gram_status gr_fp8_take(gr_names *a, gr_scaled **made, size_t *n_made, const char *path, gram_err *err);
+/* unpack.c: makes each weight that is packed an ordinary one, "X.weight" [outputs, inputs], of what lies beside its
+ * codes, and takes that off the list. What was made is in (*made)[0 .. *n_made), whose data are to be freed with the
+ * list, after a failure too. Codes that are no weight's fail. */
+gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char *dir, gram_err *err);
+/* The codes of one weight, called "X.code"; how: what config.json says of whole numbers. */
+struct gr_codes {
+    const gr_names *all;
+    const gr_named *t;
+    const char *code;
+    const gr_quantization *how;
+    const char *path;
+};
+const gr_named *gr_codes_beside(const struct gr_codes *c, const char *part);    /* "X.part"; NULL: none */
+gram_status gr_fp8_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
+gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
+/* "quantization_config" of DIR/config.json. */
+gram_status gr_quantization_read(gr_quantization *out, const char *dir, gram_err *err);
+
+/* gr_st_open() that lets tensors of codes in, gr_dtype_is_codes(); and how it refuses a type. */
+gram_status gr_st_open_codes(gr_st **out, const char *path, gram_err *err);
+gram_status gr_unsupported_type(const char *path, const char *tensor, const char *type, gram_err *err);
 
 const char *gr_st_path(const gr_st *st);
 const gr_names *gr_st_packed(const gr_st *st);

@@ -21,17 +21,18 @@ struct gr_st {
     gr_map map;
     json_t *header;                 /* its keys are the tensors' names */
     gr_names names;
+    bool codes;                     /* tensors of whole numbers are let in */
     bool ours;                      /* __metadata__ say that gram packed it: weights.h */
     gr_names packed;
     void **copy;                    /* [names.n]: NULL, or the tensor where the file's place did not suit it */
 };
 
-static bool dtype_of(const char *s, gr_dtype *out)
+static bool dtype_of(const char *s, bool codes, gr_dtype *out)
 {
-    static const gr_dtype known[] = { GR_F32, GR_F16, GR_BF16, GR_F64, GR_F8_E4M3 };
+    static const gr_dtype known[] = { GR_F32, GR_F16, GR_BF16, GR_F64, GR_F8_E4M3, GR_I8, GR_I32, GR_I64 };
 
     for (size_t i = 0; i < GR_COUNT(known); i++)
-        if (!strcmp(s, gr_dtype_name(known[i]))) {
+        if (!strcmp(s, gr_dtype_name(known[i])) && (codes || !gr_dtype_is_codes(known[i]))) {
             *out = known[i];
             return true;
         }
@@ -84,9 +85,8 @@ static gram_status read_tensor(gr_named *t, const gr_st *st, const char *name, j
     if (!dtype)
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\" has no dtype", st->path, name);
     t->packed = st->ours && !strcmp(dtype, "I8");
-    if (!t->packed && !dtype_of(dtype, &t->type))
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is %s; F64, F32, F16, BF16 and F8_E4M3 are supported",
-                       st->path, name, dtype);
+    if (!t->packed && !dtype_of(dtype, st->codes, &t->type))
+        return gr_unsupported_type(st->path, name, dtype, err);
     rc = read_shape(t, st, json_object_get(v, "shape"), err);
     if (rc)
         return rc;
@@ -208,7 +208,13 @@ static gram_status copy_unaligned(gr_st *st, gram_err *err)
     return GRAM_OK;
 }
 
-gram_status gr_st_open(gr_st **out, const char *path, gram_err *err)
+gram_status gr_unsupported_type(const char *path, const char *tensor, const char *type, gram_err *err)
+{
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is %s; F64, F32, F16, BF16 and F8_E4M3 are supported",
+                   path, tensor, type);
+}
+
+static gram_status open_st(gr_st **out, const char *path, bool codes, gram_err *err)
 {
     gr_st *st = gr_calloc(1, sizeof *st);
     uint64_t n = 0;
@@ -217,6 +223,7 @@ gram_status gr_st_open(gr_st **out, const char *path, gram_err *err)
     *out = NULL;
     if (!st)
         return gr_nomem(err, path);
+    st->codes = codes;
     st->path = gr_strdup(path);
     if (!st->path) {
         rc = gr_nomem(err, path);
@@ -245,6 +252,16 @@ gram_status gr_st_open(gr_st **out, const char *path, gram_err *err)
 out:
     gr_st_close(st);
     return rc;
+}
+
+gram_status gr_st_open(gr_st **out, const char *path, gram_err *err)
+{
+    return open_st(out, path, false, err);
+}
+
+gram_status gr_st_open_codes(gr_st **out, const char *path, gram_err *err)
+{
+    return open_st(out, path, true, err);
 }
 
 void gr_st_release(const gr_st *st)

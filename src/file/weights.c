@@ -91,7 +91,7 @@ static gram_status open_shards(gr_weights *w, const char *const *name, size_t n,
         return gr_nomem(err, w->path);
     for (size_t i = 0; i < n; i++) {
         char *path = gr_path_join(w->path, name[i]);
-        gram_status rc = path ? gr_st_open(&w->st[i], path, err) : gr_nomem(err, w->path);
+        gram_status rc = path ? gr_st_open_codes(&w->st[i], path, err) : gr_nomem(err, w->path);
         free(path);
         if (rc)
             return rc;
@@ -266,7 +266,7 @@ static gram_status open_dir(gr_weights *w, gram_err *err)
     free(index);
     free(pickle);
     free(packed);
-    return rc ? rc : gr_fp8_take(&w->names, &w->made, &w->n_made, w->path, err);
+    return rc ? rc : gr_unpack(&w->names, &w->made, &w->n_made, w->path, err);
 }
 
 gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err)

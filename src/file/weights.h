@@ -37,6 +37,16 @@ const gr_named *gr_st_find(const gr_st *st, const char *name);          /* NULL:
 #define GR_PACKED_DIGEST "gram.digest"
 #define GR_PACKED_WEIGHTS "model.int8.safetensors"
 
+/* How a config.json says that weights are packed. */
+typedef struct {
+    const char *method;         /* quant_method; static; NULL: not at all */
+    size_t block[2];            /* rows and columns that have one scale, of F8_E4M3; 0: not said */
+    unsigned bits;              /* of a whole number: 4 or 8; 0: they are F8_E4M3 */
+    size_t group;               /* inputs that have one scale, of whole numbers; 0: all */
+    bool ordered;               /* which input is in which group is a list */
+    bool zeros, less_one;       /* zeros are stored, and stored less one; otherwise they are the middle of the range */
+} gr_quantization;
+
 /* A Hugging Face directory's weights: model.safetensors, or the shards that model.safetensors.index.json
  * names, or GR_PACKED_WEIGHTS; and value_head.safetensors, where a trainer left a head beside the first two. A tensor
  * found twice, or missing from its shard, is an error. */
@@ -60,8 +70,8 @@ const gr_named *gr_weights_at(const gr_weights *w, size_t i);
 size_t gr_weights_packed_count(const gr_weights *w);
 const gr_named *gr_weights_packed_at(const gr_weights *w, size_t i);
 const gr_named *gr_weights_packed(const gr_weights *w, const char *name);
-/* A weight [size[0], size[1]] that was F8_E4M3 with a grid of scales beside it; a copy in memory. */
-typedef struct { void *data; const char *name; size_t size[2], grid[2]; } gr_scaled;
+/* A weight [size[0], size[1]] that was codes of a type with scales beside them, of F8_E4M3 a grid; a copy in memory. */
+typedef struct { void *data; const char *name; gr_dtype was; size_t size[2], grid[2]; } gr_scaled;
 size_t gr_weights_scaled_count(const gr_weights *w);
 const gr_scaled *gr_weights_scaled_at(const gr_weights *w, size_t i);
 uint64_t gr_weights_file_bytes(const gr_weights *w);

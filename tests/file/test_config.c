@@ -432,8 +432,8 @@ static void what_is_not_supported_is_named(void **state)
           "\"low_freq_factor\": 4,"
           " \"high_freq_factor\": 4}}", GRAM_EFORMAT, "not above" },
         { "{\"model_type\": \"llama\", \"partial_rotary_factor\": 0.5}", GRAM_EUNSUPPORTED, "partial_rotary_factor" },
-        { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"gptq\"}}", GRAM_EUNSUPPORTED,
-          "\"gptq\"" },
+        { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"quanto\"}}", GRAM_EUNSUPPORTED,
+          "\"quanto\"" },
         { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"fp8\", "
           "\"expert_dtype\": \"fp4\"}}", GRAM_EUNSUPPORTED, "\"expert_dtype\" fp4 of the packed weights" },
         { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"fp8\", \"rotation\": 3}}",

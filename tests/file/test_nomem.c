@@ -72,6 +72,15 @@ static gram_status open_unaligned(gram_err *err)
     return rc;
 }
 
+static gram_status open_packed(gram_err *err)
+{
+    gr_weights *w;
+    gram_status rc = gr_weights_open_dir(&w, "tests/golden/models/llama_gptq", err);
+
+    gr_weights_close(w);
+    return rc;
+}
+
 static gram_status open_parts(gram_err *err)
 {
     gr_weights *w;
@@ -169,8 +178,9 @@ static gram_status write_out(gram_err *err)
 /* A call may live without an allocation (qsort() sorts in place then), so success is fine as well. */
 static void each_allocation_may_fail(void **state)
 {
-    static gram_status (*const call[])(gram_err *) = { open_dir, open_unaligned, open_parts, open_gguf, open_adapter,
-                                                       read_tok_model, read_config, read_gzip, write_npy, write_out };
+    static gram_status (*const call[])(gram_err *) = { open_dir, open_unaligned, open_packed, open_parts, open_gguf,
+                                                       open_adapter, read_tok_model, read_config, read_gzip, write_npy,
+                                                       write_out };
 
     (void)state;
     snprintf(npy, sizeof npy, "%s/x.npy", check_tmpdir());

@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(copy, data, size);
     as_weight(copy, size);
     free(copy);
-    if (gr_st_open(&st, fuzz_file(data, size), &err))
+    if (gr_st_open_codes(&st, fuzz_file(data, size), &err))
         return 0;
     for (size_t i = 0; i < gr_st_count(st); i++)
         fuzz_touch(gr_st_at(st, i)->data, gr_st_at(st, i)->bytes);

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""golden_packed.py - tiny models packed as whole numbers, and the logits of what their own libraries unpack.
+
+    python3 scripts/golden_packed.py [NAME...]         writes tests/golden/models/NAME/, or these alone
+
+It needs, besides scripts/requirements.txt, gptqmodel 7.7.0.
+
+Who made the format packs each matrix and makes numbers of it again: gptqmodel, in the type of the
+scales. The logits are those of these numbers, computed in float32 by transformers.
+"""
+import json
+import sys
+
+import numpy as np
+import torch
+import transformers
+
+from golden_models import F16, PLAIN, build, config_json, fresh, logits, report, save_weights, size
+
+
+def ranges(w, bits, group, symmetric):
+    """Scales and zeros [out, groups] of consecutive groups of inputs."""
+    out, inputs = w.shape
+    x = w.reshape(out, -1, group if group > 0 else inputs)
+    top = 2 ** bits - 1
+    if symmetric:
+        return x.abs().amax(2) * 2 / top, torch.full(x.shape[:2], 2.0 ** (bits - 1))
+    low, high = x.amin(2).clamp(max=0), x.amax(2).clamp(min=0)
+    scale = (high - low) / top
+    return scale, torch.round(-low / scale)
+
+
+def linear(w):
+    layer = torch.nn.Linear(w.shape[1], w.shape[0], bias=False)
+    layer.weight.data = w.clone()
+    return layer
+
+
+def gptq(w, how, seed):
+    """gptqmodel's tensors, and its numbers [out, in]."""
+    from gptqmodel.nn_modules.qlinear.torch import TorchLinear
+    from gptqmodel.utils.model import convert_gptq_v2_to_v1_format_module
+
+    out, inputs = w.shape
+    bits, group = how["bits"], how["group_size"]
+    order = torch.arange(inputs)
+    if how["desc_act"]:
+        order = torch.tensor(np.random.default_rng(seed).permutation(inputs))
+    scales, zeros = ranges(w[:, order], bits, group, how["sym"])
+    if not how["sym"]:          # zeros of 0 and of 1: stored less one the first borrows from its neighbour
+        zeros[::3], zeros[1::5] = 0, 1
+    index = torch.empty(inputs, dtype=torch.int32)
+    index[order] = (torch.arange(inputs) // (group if group > 0 else inputs)).int()
+    layer = TorchLinear(bits=bits, group_size=group, sym=how["sym"], desc_act=how["desc_act"], in_features=inputs,
+                        out_features=out, bias=False, register_buffers=True)
+    layer.pack_original(linear(w), scales, zeros, index)
+    layer.eval()
+    values = layer.dequantize_weight().T.contiguous()
+    assert values.dtype == F16 and values.shape == w.shape
+    if how["checkpoint_format"] == "gptq":
+        from gptqmodel.quantization.config import QuantizeConfig
+        convert_gptq_v2_to_v1_format_module(layer, QuantizeConfig(bits=bits))
+    return {"qweight": layer.qweight, "qzeros": layer.qzeros, "scales": layer.scales, "g_idx": layer.g_idx}, values
+
+
+def make(name, seed, pack, arch, sizes, how, head):
+    """head: lm_head is packed, too."""
+    path, tokens = fresh(name, seed, sizes["vocab_size"])
+    model, state, whole = build(arch, sizes, seed), {}, {}
+    for n, w in model.state_dict().items():
+        whole[n] = w.to(F16)
+        if w.ndim < 2 or "embed" in n or (n == "lm_head.weight" and not head):
+            state[n] = whole[n]
+            continue
+        tensors, values = pack(w, how, seed + len(state))
+        whole[n] = values
+        state.update({n.removesuffix("weight") + part: t.contiguous() for part, t in tensors.items()})
+    save_weights(path, state, 1)
+    config = config_json(model.config, "new", F16) | {"quantization_config": how}
+    (path / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    before = logits(model, tokens)
+    model.load_state_dict({n: w.float() for n, w in whole.items()})
+    want = logits(model, tokens)
+    print(f"{name}: {abs(want - before).max():.3f} from the model that was packed")
+    np.save(path / "logits.npy", want)
+    report(path, want)
+
+
+MODELS = {
+    "llama_gptq": (28, gptq, "llama", size(2, 64, 2, 1, 96, rope_parameters=PLAIN, head_dim=32),
+                   {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": True, "sym": False,
+                    "lm_head": False, "checkpoint_format": "gptq", "pack_dtype": "int32", "true_sequential": True,
+                    "dynamic": None, "damp_percent": 0.05, "meta": {"quantizer": ["gptqmodel:7.7.0"]}}, False),
+    "llama_gptq_v2": (29, gptq, "llama", size(2, 40, 2, 1, 56, rope_parameters=PLAIN, head_dim=20),
+                      {"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": False, "sym": True,
+                       "lm_head": True, "checkpoint_format": "gptq_v2", "format": "gptq_v2", "pack_dtype": "int32"},
+                      True),
+}
+
+
+def main():
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    for name, spec in MODELS.items():
+        if len(sys.argv) < 2 or name in sys.argv[1:]:
+            make(name, *spec)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+/* whole.c - weights packed as whole numbers, some to a word of 32 bits, the first in its lowest bits: see file_int.h.
+ *
+ * A weight of one output and one input is (code - zero) scale. Groups of inputs have a zero and a scale for each
+ * output; with f = 32 / bits codes in a word the tensors are
+ *
+ *   gptq   qweight [in/f, out]   qzeros [groups, out/f]   scales [groups, out]   g_idx [in], the group of each input
+ *
+ * The format that is called "gptq" stores zeros less one: in a word of zeros one is added to each as to a whole number,
+ * with its carries, which is the inverse of how gptqmodel makes such a file of one with zeros as they are. The product
+ * is rounded to the type of the scale, as the official code makes it in that type; the difference is exact in it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "file/file_int.h"
+
+/* A number for each output and each input or group, in words. */
+struct grid {
+    const gr_named *t;
+    bool turned;                    /* its rows are inputs or groups, otherwise outputs */
+    bool down;                      /* a word is of one column, otherwise of one row */
+    uint32_t more;                  /* added to each word */
+};
+
+struct whole {
+    const struct gr_codes *c;
+    struct grid code, zero;
+    const gr_named *scale, *index;  /* index NULL: groups are `group` inputs, one behind the other */
+    size_t out, in, group, groups;
+    struct part { float zero, scale; } *part;       /* [groups], of one output */
+    float *row;                     /* [in] */
+};
+
+/* ---- What lies in the file -------------------------------------------------------------------------- */
+
+static int number_at(const struct grid *g, unsigned bits, size_t out, size_t k)
+{
+    const uint32_t *word = g->t->data;
+    size_t row = g->turned ? k : out, col = g->turned ? out : k, some = bits == 4 ? 3 : 2;     /* f is 2^some */
+    size_t place = (g->down ? row : col) & (((size_t)1 << some) - 1);
+
+    word += (g->down ? row >> some : row) * g->t->dim[1] + (g->down ? col : col >> some);
+    return (int)((*word + g->more) >> place * bits & ((1u << bits) - 1));
+}
+
+static size_t group_of(const struct whole *w, size_t k)
+{
+    return w->index ? (size_t)((const int32_t *)w->index->data)[k] : k / w->group;
+}
+
+static void read_parts(struct whole *w, size_t out)
+{
+    for (size_t g = 0; g < w->groups; g++)
+        w->part[g] = (struct part){ (float)number_at(&w->zero, w->c->how->bits, out, g),
+                                    gr_named_value(w->scale, g * w->out + out) };
+}
+
+static void make_row(struct whole *w, size_t out)
+{
+    read_parts(w, out);
+    for (size_t k = 0; k < w->in; k++)
+        w->row[k] = (float)number_at(&w->code, w->c->how->bits, out, k);
+    for (size_t k = 0; k < w->in; k++) {
+        const struct part *p = &w->part[group_of(w, k)];
+        w->row[k] = (w->row[k] - p->zero) * p->scale;
+    }
+}
+
+/* ---- What must be there ----------------------------------------------------------------------------- */
+
+/* A tensor's type and shape: "I32 [8, 16]". */
+static const char *shape_of(char out[128], const gr_named *t)
+{
+    int n = snprintf(out, 128, "%s [", gr_dtype_name(t->type));
+
+    for (size_t i = 0; i < t->n_dims; i++)
+        n += snprintf(out + n, 128 - (size_t)n, "%s%zu", i ? ", " : "", t->dim[i]);
+    snprintf(out + n, 128 - (size_t)n, "]");
+    return out;
+}
+
+static bool has_shape(const gr_named *t, const size_t *dim, size_t n_dims)
+{
+    for (size_t i = 0; i < n_dims && i < t->n_dims; i++)
+        if (t->dim[i] != dim[i])
+            return false;
+    return t->n_dims == n_dims;
+}
+
+/* The tensor beside the codes, of whole numbers of a type, or with GR_F32 of any that a scale may be. */
+static gram_status need(const gr_named **out, const struct gr_codes *c, const char *part, gr_dtype type,
+                        const size_t *dim, size_t n_dims, gram_err *err)
+{
+    const gr_named *t = *out = gr_codes_beside(c, part);
+    char want[128], found[128];
+
+    if (!t)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": wanted a tensor \"%s\" beside it, found none", c->path,
+                       c->t->name, part);
+    if (has_shape(t, dim, n_dims) && (type == GR_F32 ? gr_dtype_is_plain(t->type) : t->type == type))
+        return GRAM_OK;
+    shape_of(want, &(gr_named){ .type = type, .n_dims = n_dims, .dim = { dim[0], n_dims > 1 ? dim[1] : 0 } });
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted %s%s, found %s", c->path, t->name,
+                   type == GR_F32 ? "F16, BF16 or " : "", want, shape_of(found, t));
+}
+
+/* How many groups there are, of inputs that are not 0 and may be many. */
+static void set_groups(struct whole *w)
+{
+    size_t group = w->c->how->group;
+
+    w->group = group ? group : w->in;
+    w->groups = w->in / w->group + (w->in % w->group > 0);
+}
+
+static gram_status check_index(const struct whole *w, gram_err *err)
+{
+    const int32_t *group = w->index ? w->index->data : NULL;
+
+    for (size_t k = 0; group && k < w->in; k++)
+        if (group[k] < 0 || (size_t)group[k] >= w->groups)
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": input %zu is in group %d; wanted 0 to %zu",
+                           w->c->path, w->index->name, k, (int)group[k], w->groups - 1);
+    return GRAM_OK;
+}
+
+static gram_status find_gptq(struct whole *w, gram_err *err)
+{
+    const struct gr_codes *c = w->c;
+    const gr_named *t = c->t;
+    size_t f = 32 / c->how->bits;
+    gram_status rc = GRAM_OK;
+
+    if (t->n_dims != 2 || !gr_mul(t->dim[0], f, &w->in) || !w->in || !t->dim[1]) {
+        char found[128];
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted I32 [inputs / %zu, outputs], found %s",
+                       c->path, t->name, f, shape_of(found, t));
+    }
+    w->out = t->dim[1];
+    set_groups(w);
+    w->code = (struct grid){ .t = t, .turned = true, .down = true };
+    w->zero = (struct grid){ .turned = true, .more = c->how->less_one ? UINT32_MAX / ((1u << c->how->bits) - 1) : 0 };
+    rc = need(&w->scale, c, "scales", GR_F32, (size_t[]){ w->groups, w->out }, 2, err);
+    if (!rc)
+        rc = need(&w->zero.t, c, "qzeros", GR_I32, (size_t[]){ w->groups, w->out / f + (w->out % f > 0) }, 2, err);
+    if (!rc && (c->how->ordered || gr_codes_beside(c, "g_idx")))
+        rc = need(&w->index, c, "g_idx", GR_I32, &w->in, 1, err);
+    return rc ? rc : check_index(w, err);
+}
+
+/* ---- The weight ------------------------------------------------------------------------------------- */
+
+/* Its name lies behind its values. */
+static gram_status fill(gr_named *out, gr_scaled *made, struct whole *w, gram_err *err)
+{
+    const struct gr_codes *c = w->c;
+    size_t stem = strlen(c->t->name) - strlen(c->code), all = stem + sizeof "weight", row;
+    char *to;
+
+    *out = (gr_named){ .type = w->scale->type, .n_dims = 2, .dim = { w->out, w->in } };
+    w->part = gr_calloc(w->groups, sizeof *w->part);
+    w->row = gr_calloc(w->in, sizeof *w->row);
+    if (gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, w->in, &row) && gr_add(all, out->bytes, &all))
+        made->data = gr_alloc_aligned(all, 1);
+    if (!made->data || !w->part || !w->row)
+        return gr_fail(err, GRAM_ENOMEM, "%s: out of memory for tensor \"%s\"", c->path, c->t->name);
+    to = (char *)made->data + out->bytes;
+    snprintf(to, all - out->bytes, "%.*sweight", (int)stem, c->t->name);
+    out->data = made->data;
+    out->name = made->name = to;
+    made->size[0] = w->out, made->size[1] = w->in;
+    for (size_t r = 0; r < w->out; r++) {
+        make_row(w, r);
+        if (!gr_quantize((char *)made->data + r * row, out->type, w->row, w->in))
+            return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite number, or beyond "
+                           "what %s holds", c->path, out->name, r, gr_dtype_name(out->type));
+    }
+    return GRAM_OK;
+}
+
+gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
+{
+    struct whole w = { .c = c };
+    gram_status rc;
+
+    if (!c->how->bits)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as whole numbers, and config.json has no "
+                       "\"quantization_config\" of gptq", c->path, c->t->name);
+    rc = find_gptq(&w, err);
+    if (!rc)
+        rc = fill(out, made, &w, err);
+    free(w.part);
+    free(w.row);
+    return rc;
+}

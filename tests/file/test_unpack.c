@@ -1,0 +1,248 @@
+/* test_unpack.c - weights packed as whole numbers: each value as its format defines it, and what does not fit by name.
+ * That the definitions are those of who made the formats is tests/model/test_golden_models.c's to say. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "check.h"
+#include "file/file_int.h"
+
+enum { IN = 16, OUT = 8, GROUP = 4, GROUPS = IN / GROUP, MOST = 6 };
+
+/* A tensor on its way into a file. */
+struct tensor { const char *name, *type; size_t dim[3], n_dims; uint8_t data[512]; };
+
+static size_t bytes_of(const struct tensor *t)
+{
+    size_t n = !strcmp(t->type, "I8") ? 1 : !strcmp(t->type, "I32") || !strcmp(t->type, "F32") ? 4 :
+               !strcmp(t->type, "I64") ? 8 : 2;
+
+    for (size_t i = 0; i < t->n_dims; i++)
+        n *= t->dim[i];
+    assert_true(n <= sizeof t->data);
+    return n;
+}
+
+/* Opens a directory of such tensors; one without a type is left out. */
+static gram_status open_tensors(gr_weights **out, const char *config, const struct tensor *t, size_t n)
+{
+    char *dir = check_tmpdir(), *path = gr_path_join(dir, "config.json");
+    gr_buf text = { 0 }, all = { 0 };
+    size_t at = 0;
+    uint64_t head;
+    gram_status rc;
+
+    CHECK_OK(gr_write_file(path, config, strlen(config), &check_err));
+    free(path);
+    for (size_t i = 0; i < n; i++) {
+        if (!t[i].type)
+            continue;
+        gr_buf_printf(&text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", text.n ? "," : "{", t[i].name, t[i].type);
+        for (size_t k = 0; k < t[i].n_dims; k++)
+            gr_buf_printf(&text, "%s%zu", k ? "," : "", t[i].dim[k]);
+        gr_buf_printf(&text, "],\"data_offsets\":[%zu,%zu]}", at, at + bytes_of(&t[i]));
+        at += bytes_of(&t[i]);
+    }
+    gr_buf_puts(&text, "}");
+    head = text.n;
+    gr_buf_add(&all, &head, sizeof head);
+    gr_buf_add(&all, text.p, text.n);
+    for (size_t i = 0; i < n; i++)
+        if (t[i].type)
+            gr_buf_add(&all, t[i].data, bytes_of(&t[i]));
+    path = gr_path_join(dir, "model.safetensors");
+    CHECK_OK(gr_write_file(path, all.p, all.n, &check_err));
+    rc = gr_weights_open_dir(out, dir, &check_err);
+    free(path);
+    gr_buf_clear(&text);
+    gr_buf_clear(&all);
+    return rc;
+}
+
+static unsigned code(size_t out, size_t k, unsigned bits)
+{
+    return (unsigned)(37 * k + 51 * out + k * out) % (1u << bits);
+}
+
+static unsigned zero(size_t out, size_t g, unsigned bits) { return (unsigned)(7 * g + 3 * out) % (1u << bits); }
+static double scale(size_t out, size_t g) { return (1 + (double)((out + g) % 3)) / 8; }
+static size_t group_of(size_t k) { return k * 5 % IN / GROUP; }        /* each GROUP times */
+
+static void put_number(uint8_t *words, size_t word, size_t place, unsigned bits, unsigned x)
+{
+    uint32_t w;
+
+    memcpy(&w, words + 4 * word, sizeof w);
+    w |= (uint32_t)x << bits * place;
+    memcpy(words + 4 * word, &w, sizeof w);
+}
+
+static void put_scale(struct tensor *t, size_t i, double x)
+{
+    float f = (float)x;
+
+    assert_true(gr_quantize(t->data + 2 * i, GR_F16, &f, 1));
+}
+
+/* ---- GPTQ ------------------------------------------------------------------------------------------- */
+
+#define GPTQ(more) "{\"quantization_config\":{\"quant_method\":\"gptq\",\"group_size\":4," more "}}"
+
+static void make_gptq(struct tensor t[4], unsigned bits, bool less_one)
+{
+    size_t f = 32 / bits;
+    struct tensor made[4] = {
+        { "a.qweight", "I32", { IN / f, OUT }, 2, { 0 } }, { "a.qzeros", "I32", { GROUPS, OUT / f }, 2, { 0 } },
+        { "a.scales", "F16", { GROUPS, OUT }, 2, { 0 } }, { "a.g_idx", "I32", { IN }, 1, { 0 } },
+    };
+
+    for (size_t o = 0; o < OUT; o++) {
+        for (size_t k = 0; k < IN; k++)
+            put_number(made[0].data, k / f * OUT + o, k % f, bits, code(o, k, bits));
+        for (size_t g = 0; g < GROUPS; g++) {
+            put_number(made[1].data, g * (OUT / f) + o / f, o % f, bits, zero(o, g, bits));
+            put_scale(&made[2], g * OUT + o, scale(o, g));
+        }
+    }
+    for (size_t i = 0; less_one && i < GROUPS * (OUT / f); i++) {      /* as gptqmodel does: with what is borrowed */
+        uint32_t w;
+        memcpy(&w, made[1].data + 4 * i, sizeof w);
+        w -= bits == 4 ? 0x11111111u : 0x01010101u;
+        memcpy(made[1].data + 4 * i, &w, sizeof w);
+    }
+    for (size_t k = 0; k < IN; k++)
+        memcpy(made[3].data + 4 * k, &(int32_t){ (int32_t)group_of(k) }, 4);
+    memcpy(t, made, sizeof made);
+}
+
+static void check_weight(const gr_weights *w, unsigned bits, bool listed)
+{
+    const gr_named *t = gr_weights_find(w, "a.weight");
+
+    assert_non_null(t);
+    assert_int_equal(gr_weights_count(w), 1);
+    assert_int_equal(t->type, GR_F16);
+    assert_true(t->n_dims == 2 && t->dim[0] == OUT && t->dim[1] == IN && t->bytes == 2 * IN * OUT);
+    for (size_t o = 0; o < OUT; o++)
+        for (size_t k = 0; k < IN; k++) {
+            size_t g = listed ? group_of(k) : k / GROUP;
+            double want = ((double)code(o, k, bits) - (double)zero(o, g, bits)) * scale(o, g);
+            double got = (double)gr_named_value(t, o * IN + k);
+            if (got < want || got > want)
+                fail_msg("output %zu, input %zu: %g, wanted %g", o, k, got, want);
+        }
+}
+
+static void gptq_is_read(void **state)
+{
+    static const struct { const char *config; unsigned bits; bool less_one, listed; } way[] = {
+        { GPTQ("\"bits\":4,\"desc_act\":true"), 4, true, true },
+        { GPTQ("\"bits\":8,\"desc_act\":true,\"checkpoint_format\":\"gptq\""), 8, true, true },
+        { GPTQ("\"bits\":4,\"desc_act\":true,\"checkpoint_format\":\"gptq_v2\""), 4, false, true },
+        { GPTQ("\"bits\":8,\"format\":\"gptq_v2\",\"dynamic\":{},\"lm_head\":true"), 8, false, false },
+        { GPTQ("\"bits\":4,\"desc_act\":false"), 4, true, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(way); i++) {
+        struct tensor t[4];
+        gr_weights *w;
+        make_gptq(t, way[i].bits, way[i].less_one);
+        CHECK_OK(open_tensors(&w, way[i].config, t, way[i].listed ? 4 : 3));
+        check_weight(w, way[i].bits, way[i].listed);
+        gr_weights_close(w);
+    }
+}
+
+static void refused(const char *config, const struct tensor *t, size_t n, const char *why)
+{
+    gr_weights *w;
+    gram_status rc = open_tensors(&w, config, t, n);
+
+    if (!rc || !strstr(check_err.text, why))
+        fail_msg("%s: status %d, \"%s\", wanted \"%s\"", config, (int)rc, rc ? check_err.text : "", why);
+}
+
+static void gptq_configs_are_refused_by_name(void **state)
+{
+    static const struct { const char *config, *why; } bad[] = {
+        { "{}", "tensor \"a.qweight\" is packed as whole numbers, and config.json has no \"quantization_config\"" },
+        { "{\"quantization_config\":{\"quant_method\":\"fp8\"}}", "tensor \"a.qweight\" is packed as whole numbers" },
+        { "{\"quantization_config\":{\"quant_method\":\"aqlm\"}}", "weights packed by \"aqlm\"" },
+        { GPTQ("\"desc_act\":true"), "wanted \"bits\" 4 or 8, found 0" },
+        { GPTQ("\"bits\":3"), "wanted \"bits\" 4 or 8, found 3" },
+        { GPTQ("\"bits\":\"4\""), "wanted \"bits\" 4 or 8, found 0" },
+        { GPTQ("\"bits\":4,\"dynamic\":{\"-:down\":{}}"), "\"dynamic\" (its value)" },
+        { GPTQ("\"bits\":4,\"rotation\":\"hadamard\""), "\"rotation\" hadamard" },
+        { GPTQ("\"bits\":4,\"checkpoint_format\":\"marlin\""), "\"checkpoint_format\" marlin" },
+        { GPTQ("\"bits\":4,\"checkpoint_format\":\"gptq\",\"format\":\"gptq_v2\""), "\"format\" gptq_v2" },
+        { GPTQ("\"bits\":4,\"pack_dtype\":\"int64\""), "\"pack_dtype\" int64" },
+        { "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":-2}}", "\"group_size\"" },
+        { "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":8}}",
+          "tensor \"a.scales\": wanted F16, BF16 or F32 [2, 8], found F16 [4, 8]" },
+        { "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":-1}}",
+          "tensor \"a.scales\": wanted F16, BF16 or F32 [1, 8], found F16 [4, 8]" },
+        { GPTQ("\"bits\":8"), "tensor \"a.scales\": wanted F16, BF16 or F32 [2, 8], found F16 [4, 8]" },
+    };
+    struct tensor t[4];
+
+    (void)state;
+    make_gptq(t, 4, true);
+    for (size_t i = 0; i < GR_COUNT(bad); i++)
+        refused(bad[i].config, t, 4, bad[i].why);
+}
+
+static void gptq_tensors_are_refused_by_name(void **state)
+{
+    static const char config[] = GPTQ("\"bits\":4,\"desc_act\":true");
+    static const struct { size_t which; struct tensor as; const char *why; } bad[] = {
+        { 0, { "a.qweight", "I64", { 2, OUT }, 2, { 0 } }, "tensor \"a.qweight\" is I64" },
+        { 0, { "a.qweight", "I32", { IN }, 1, { 0 } }, "wanted I32 [inputs / 8, outputs], found I32 [16]" },
+        { 0, { "a.qweight", "I32", { 0, OUT }, 2, { 0 } }, "found I32 [0, 8]" },
+        { 0, { "a.qweight", "I32", { (size_t)1 << 61, 0 }, 2, { 0 } }, "\"a.qweight\": wanted I32" },
+        { 1, { "a.qzeros", "I32", { GROUPS, 2 }, 2, { 0 } }, "\"a.qzeros\": wanted I32 [4, 1], found I32 [4, 2]" },
+        { 1, { "a.qzeros", "F32", { GROUPS, 1 }, 2, { 0 } }, "\"a.qzeros\": wanted I32 [4, 1], found F32 [4, 1]" },
+        { 1, { "b.qzeros", "I32", { GROUPS, 1 }, 2, { 0 } }, "\"a.qweight\": wanted a tensor \"qzeros\" beside it" },
+        { 2, { "a.scales", "I32", { GROUPS, OUT }, 2, { 0 } }, "found I32 [4, 8]" },
+        { 2, { "a.scales", "F16", { GROUPS, OUT }, 2, { 0, 0x7c } }, "a value of row 0 is no finite number" },
+        { 2, { "a.scale", "F16", { GROUPS, OUT }, 2, { 0 } }, "wanted a tensor \"scales\" beside it" },
+        { 3, { "a.g_idx", "I32", { IN }, 1, { 0, 0, 0, 0, 4 } }, "\"a.g_idx\": input 1 is in group 4; wanted 0 to 3" },
+        { 3, { "a.g_idx", "I32", { IN }, 1, { 255, 255, 255, 255 } }, "input 0 is in group -1" },
+        { 3, { "a.g_idx", "I32", { 8 }, 1, { 0 } }, "tensor \"a.g_idx\": wanted I32 [16], found I32 [8]" },
+        { 3, { "g_idx", "I32", { IN }, 1, { 0 } }, "wanted a tensor \"g_idx\" beside it" },
+        { 3, { "a.weight", "F16", { 1 }, 1, { 0 } }, "wanted a tensor \"g_idx\"" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        struct tensor t[4];
+        make_gptq(t, 4, true);
+        t[bad[i].which] = bad[i].as;
+        refused(config, t, 4, bad[i].why);
+    }
+}
+
+/* Codes that are no weight's, and a weight that is there twice. */
+static void strays_are_refused_by_name(void **state)
+{
+    struct tensor t[5];
+
+    (void)state;
+    make_gptq(t, 4, true);
+    t[4] = (struct tensor){ "b.ids", "I64", { 2 }, 1, { 0 } };
+    refused(GPTQ("\"bits\":4"), t, 5, "tensor \"b.ids\" is I64; F64, F32, F16, BF16 and F8_E4M3 are supported");
+    refused("{}", t + 4, 1, "tensor \"b.ids\" is I64");
+    t[4] = (struct tensor){ "b.g_idx", "I32", { 2 }, 1, { 0 } };
+    refused(GPTQ("\"bits\":4"), t, 5, "tensor \"b.g_idx\" is I32");
+    t[4] = (struct tensor){ "a.weight", "F16", { 2 }, 1, { 0 } };
+    refused(GPTQ("\"bits\":4"), t, 5, "tensor \"a.weight\" is there twice");
+}
+
+int main(void)
+{
+    const struct CMUnitTest test[] = {
+        cmocka_unit_test(gptq_is_read), cmocka_unit_test(gptq_configs_are_refused_by_name),
+        cmocka_unit_test(gptq_tensors_are_refused_by_name), cmocka_unit_test(strays_are_refused_by_name),
+    };
+
+    return cmocka_run_group_tests(test, NULL, NULL);
+}
