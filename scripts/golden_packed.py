@@ -3,10 +3,10 @@
 
     python3 scripts/golden_packed.py [NAME...]         writes tests/golden/models/NAME/, or these alone
 
-It needs, besides scripts/requirements.txt, gptqmodel 7.7.0.
+It needs, besides scripts/requirements.txt, gptqmodel 7.7.0 and autoawq 0.2.9.
 
-Who made the format packs each matrix and makes numbers of it again: gptqmodel, in the type of the
-scales. The logits are those of these numbers, computed in float32 by transformers.
+Who made the format packs each matrix and makes numbers of it again: gptqmodel or AutoAWQ, in the
+type of the scales. The logits are those of these numbers, computed in float32 by transformers.
 """
 import json
 import sys
@@ -63,6 +63,19 @@ def gptq(w, how, seed):
     return {"qweight": layer.qweight, "qzeros": layer.qzeros, "scales": layer.scales, "g_idx": layer.g_idx}, values
 
 
+def awq(w, how, seed):
+    """AutoAWQ's tensors, and its numbers."""
+    from awq.modules.linear.gemm import WQLinear_GEMM
+    from awq.utils.packing_utils import dequantize_gemm
+
+    group = how["group_size"]
+    scales, zeros = ranges(w, 4, group, False)
+    layer = WQLinear_GEMM.from_linear(linear(w), 4, group, False, scales.T.half().contiguous(), zeros.T.contiguous())
+    values = dequantize_gemm(layer.qweight, layer.qzeros, layer.scales, 4, group).T.contiguous()
+    assert values.dtype == F16 and values.shape == w.shape
+    return {"qweight": layer.qweight, "qzeros": layer.qzeros, "scales": layer.scales}, values
+
+
 def make(name, seed, pack, arch, sizes, how, head):
     """head: lm_head is packed, too."""
     path, tokens = fresh(name, seed, sizes["vocab_size"])
@@ -91,6 +104,9 @@ MODELS = {
                    {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": True, "sym": False,
                     "lm_head": False, "checkpoint_format": "gptq", "pack_dtype": "int32", "true_sequential": True,
                     "dynamic": None, "damp_percent": 0.05, "meta": {"quantizer": ["gptqmodel:7.7.0"]}}, False),
+    "qwen2_awq": (30, awq, "qwen2", size(2, 64, 2, 1, 96, rope_parameters=PLAIN),
+                  {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm",
+                   "modules_to_not_convert": None}, False),
     "llama_gptq_v2": (29, gptq, "llama", size(2, 40, 2, 1, 56, rope_parameters=PLAIN, head_dim=20),
                       {"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": False, "sym": True,
                        "lm_head": True, "checkpoint_format": "gptq_v2", "format": "gptq_v2", "pack_dtype": "int32"},

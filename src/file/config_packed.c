@@ -172,6 +172,31 @@ static gram_status read_gptq(const struct gr_config_in *in, const json_t *packed
     return rc ? rc : read_group(in, json_object_get(packed, "group_size"), &p->group, err);
 }
 
+/* ---- AWQ -------------------------------------------------------------------------------------------- */
+
+/* Zeros are always there, whatever "zero_point" says. */
+static gram_status read_awq(const struct gr_config_in *in, const json_t *packed, gr_quantization *q, gram_err *err)
+{
+    static const char *const awq[] = { "awq", NULL }, *const gemm[] = { "gemm", "GEMM", NULL },
+                      *const backend[] = { "autoawq", "auto", "gemm", NULL }, *const int32[] = { "int32", NULL };
+    static const struct packed_key known[] = {
+        { "quant_method", awq }, { "method", awq }, { "bits", NULL }, { "group_size", NULL }, { "zero_point", NULL },
+        { "version", gemm }, { "format", gemm }, { "checkpoint_format", gemm }, { "backend", backend },
+        { "pack_dtype", int32 }, { "modules_to_not_convert", NULL }, { "do_fuse", NULL }, { "modules_to_fuse", NULL },
+        { "fuse_max_seq_len", NULL }, { "exllama_config", NULL }, { "sym", NULL }, { "lm_head", NULL },
+        { "damp_percent", NULL }, { "true_sequential", NULL }, { "meta", NULL },
+    };
+    const json_t *bits = json_object_get(packed, "bits");
+    gram_status rc = check_section(in, packed, known, GR_COUNT(known), err);
+
+    if (!rc && json_integer_value(bits) != 4)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"awq\": wanted \"bits\" 4, found "
+                     "%" JSON_INTEGER_FORMAT, in->name, json_integer_value(bits));
+    q->bits = 4;
+    q->zeros = true;
+    return rc ? rc : read_group(in, json_object_get(packed, "group_size"), &q->group, err);
+}
+
 /* ---- The section ------------------------------------------------------------------------------------ */
 
 /* rounded: other programs round activations, too. */
@@ -204,8 +229,12 @@ static gram_status read_packing(const struct gr_config_in *in, gr_quantization *
         p->method = "gptq";
         return read_gptq(in, packed, p, err);
     }
+    if (name && !strcmp(name, "awq")) {
+        p->method = "awq";
+        return read_awq(in, packed, p, err);
+    }
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F64, F32, F16, BF16, "
-                   "F8_E4M3 with scales (fp8, compressed-tensors), whole numbers (gptq) and GGUF are", in->name,
+                   "F8_E4M3 with scales (fp8, compressed-tensors), whole numbers (gptq, awq) and GGUF are", in->name,
                    name ? name : "quantization_config");
 }
 

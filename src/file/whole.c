@@ -4,7 +4,9 @@
  * output; with f = 32 / bits codes in a word the tensors are
  *
  *   gptq   qweight [in/f, out]   qzeros [groups, out/f]   scales [groups, out]   g_idx [in], the group of each input
+ *   awq    qweight [in, out/f]   qzeros [groups, out/f]   scales [groups, out]
  *
+ * AWQ has outputs 0 to 7 of a word at its places 0, 4, 1, 5, 2, 6, 3, 7.
  * The format that is called "gptq" stores zeros less one: in a word of zeros one is added to each as to a whole number,
  * with its carries, which is the inverse of how gptqmodel makes such a file of one with zeros as they are. The product
  * is rounded to the type of the scale, as the official code makes it in that type; the difference is exact in it. */
@@ -19,6 +21,7 @@ struct grid {
     const gr_named *t;
     bool turned;                    /* its rows are inputs or groups, otherwise outputs */
     bool down;                      /* a word is of one column, otherwise of one row */
+    bool shuffled;                  /* its numbers lie as AWQ has them */
     uint32_t more;                  /* added to each word */
 };
 
@@ -35,10 +38,13 @@ struct whole {
 
 static int number_at(const struct grid *g, unsigned bits, size_t out, size_t k)
 {
+    static const uint8_t shuffled[] = { 0, 4, 1, 5, 2, 6, 3, 7 };
     const uint32_t *word = g->t->data;
     size_t row = g->turned ? k : out, col = g->turned ? out : k, some = bits == 4 ? 3 : 2;     /* f is 2^some */
     size_t place = (g->down ? row : col) & (((size_t)1 << some) - 1);
 
+    if (g->shuffled)
+        place = shuffled[place];
     word += (g->down ? row >> some : row) * g->t->dim[1] + (g->down ? col : col >> some);
     return (int)((*word + g->more) >> place * bits & ((1u << bits) - 1));
 }
@@ -148,6 +154,25 @@ static gram_status find_gptq(struct whole *w, gram_err *err)
     return rc ? rc : check_index(w, err);
 }
 
+static gram_status find_awq(struct whole *w, gram_err *err)
+{
+    const struct gr_codes *c = w->c;
+    const gr_named *t = c->t;
+    gram_status rc;
+
+    if (t->n_dims != 2 || !gr_mul(t->dim[1], 8, &w->out) || !w->out || !t->dim[0]) {
+        char found[128];
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted I32 [inputs, outputs / 8], found %s", c->path,
+                       t->name, shape_of(found, t));
+    }
+    w->in = t->dim[0];
+    set_groups(w);
+    w->code = (struct grid){ .t = t, .turned = true, .shuffled = true };
+    w->zero = (struct grid){ .turned = true, .shuffled = true };
+    rc = need(&w->scale, c, "scales", GR_F32, (size_t[]){ w->groups, w->out }, 2, err);
+    return rc ? rc : need(&w->zero.t, c, "qzeros", GR_I32, (size_t[]){ w->groups, t->dim[1] }, 2, err);
+}
+
 /* ---- The weight ------------------------------------------------------------------------------------- */
 
 /* Its name lies behind its values. */
@@ -180,13 +205,20 @@ static gram_status fill(gr_named *out, gr_scaled *made, struct whole *w, gram_er
 
 gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
 {
+    static const struct { const char *method, *code; gram_status (*find)(struct whole *w, gram_err *err); } form[] = {
+        { "gptq", "qweight", find_gptq }, { "awq", "qweight", find_awq },
+    };
     struct whole w = { .c = c };
+    size_t i = 0;
     gram_status rc;
 
-    if (!c->how->bits)
+    while (i < GR_COUNT(form) && (!c->how->bits || strcmp(form[i].method, c->how->method) ||
+                                  strcmp(form[i].code, c->code)))
+        i++;
+    if (i == GR_COUNT(form))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as whole numbers, and config.json has no "
-                       "\"quantization_config\" of gptq", c->path, c->t->name);
-    rc = find_gptq(&w, err);
+                       "\"quantization_config\" that says how", c->path, c->t->name);
+    rc = form[i].find(&w, err);
     if (!rc)
         rc = fill(out, made, &w, err);
     free(w.part);

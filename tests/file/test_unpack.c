@@ -6,7 +6,7 @@
 #include "check.h"
 #include "file/file_int.h"
 
-enum { IN = 16, OUT = 8, GROUP = 4, GROUPS = IN / GROUP, MOST = 6 };
+enum { IN = 16, OUT = 16, GROUP = 4, GROUPS = IN / GROUP, MOST = 6 };
 
 /* A tensor on its way into a file. */
 struct tensor { const char *name, *type; size_t dim[3], n_dims; uint8_t data[512]; };
@@ -153,6 +153,46 @@ static void gptq_is_read(void **state)
     }
 }
 
+/* ---- AWQ -------------------------------------------------------------------------------------------- */
+
+#define AWQ(more) "{\"quantization_config\":{\"quant_method\":\"awq\",\"group_size\":4," more "}}"
+
+static void make_awq(struct tensor t[3])
+{
+    static const size_t holds[] = { 0, 2, 4, 6, 1, 3, 5, 7 };       /* which output each place of a word has */
+    struct tensor made[3] = {
+        { "a.qweight", "I32", { IN, OUT / 8 }, 2, { 0 } }, { "a.qzeros", "I32", { GROUPS, OUT / 8 }, 2, { 0 } },
+        { "a.scales", "F16", { GROUPS, OUT }, 2, { 0 } },
+    };
+
+    for (size_t i = 0; i < OUT; i++) {
+        size_t o = i / 8 * 8 + holds[i % 8];
+        for (size_t k = 0; k < IN; k++)
+            put_number(made[0].data, k * (OUT / 8) + i / 8, i % 8, 4, code(o, k, 4));
+        for (size_t g = 0; g < GROUPS; g++) {
+            put_number(made[1].data, g * (OUT / 8) + i / 8, i % 8, 4, zero(o, g, 4));
+            put_scale(&made[2], g * OUT + o, scale(o, g));
+        }
+    }
+    memcpy(t, made, sizeof made);
+}
+
+static void awq_is_read(void **state)
+{
+    static const char *const config[] = { AWQ("\"bits\":4,\"version\":\"gemm\",\"zero_point\":true"),
+                                          AWQ("\"bits\":4,\"format\":\"gemm\",\"modules_to_not_convert\":[\"x\"]") };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(config); i++) {
+        struct tensor t[3];
+        gr_weights *w;
+        make_awq(t);
+        CHECK_OK(open_tensors(&w, config[i], t, 3));
+        check_weight(w, 4, false);
+        gr_weights_close(w);
+    }
+}
+
 static void refused(const char *config, const struct tensor *t, size_t n, const char *why)
 {
     gr_weights *w;
@@ -178,10 +218,10 @@ static void gptq_configs_are_refused_by_name(void **state)
         { GPTQ("\"bits\":4,\"pack_dtype\":\"int64\""), "\"pack_dtype\" int64" },
         { "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":-2}}", "\"group_size\"" },
         { "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":8}}",
-          "tensor \"a.scales\": wanted F16, BF16 or F32 [2, 8], found F16 [4, 8]" },
+          "tensor \"a.scales\": wanted F16, BF16 or F32 [2, 16], found F16 [4, 16]" },
         { "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":-1}}",
-          "tensor \"a.scales\": wanted F16, BF16 or F32 [1, 8], found F16 [4, 8]" },
-        { GPTQ("\"bits\":8"), "tensor \"a.scales\": wanted F16, BF16 or F32 [2, 8], found F16 [4, 8]" },
+          "tensor \"a.scales\": wanted F16, BF16 or F32 [1, 16], found F16 [4, 16]" },
+        { GPTQ("\"bits\":8"), "tensor \"a.scales\": wanted F16, BF16 or F32 [2, 16], found F16 [4, 16]" },
     };
     struct tensor t[4];
 
@@ -197,12 +237,12 @@ static void gptq_tensors_are_refused_by_name(void **state)
     static const struct { size_t which; struct tensor as; const char *why; } bad[] = {
         { 0, { "a.qweight", "I64", { 2, OUT }, 2, { 0 } }, "tensor \"a.qweight\" is I64" },
         { 0, { "a.qweight", "I32", { IN }, 1, { 0 } }, "wanted I32 [inputs / 8, outputs], found I32 [16]" },
-        { 0, { "a.qweight", "I32", { 0, OUT }, 2, { 0 } }, "found I32 [0, 8]" },
+        { 0, { "a.qweight", "I32", { 0, OUT }, 2, { 0 } }, "found I32 [0, 16]" },
         { 0, { "a.qweight", "I32", { (size_t)1 << 61, 0 }, 2, { 0 } }, "\"a.qweight\": wanted I32" },
-        { 1, { "a.qzeros", "I32", { GROUPS, 2 }, 2, { 0 } }, "\"a.qzeros\": wanted I32 [4, 1], found I32 [4, 2]" },
-        { 1, { "a.qzeros", "F32", { GROUPS, 1 }, 2, { 0 } }, "\"a.qzeros\": wanted I32 [4, 1], found F32 [4, 1]" },
+        { 1, { "a.qzeros", "I32", { GROUPS, 3 }, 2, { 0 } }, "\"a.qzeros\": wanted I32 [4, 2], found I32 [4, 3]" },
+        { 1, { "a.qzeros", "F32", { GROUPS, 2 }, 2, { 0 } }, "\"a.qzeros\": wanted I32 [4, 2], found F32 [4, 2]" },
         { 1, { "b.qzeros", "I32", { GROUPS, 1 }, 2, { 0 } }, "\"a.qweight\": wanted a tensor \"qzeros\" beside it" },
-        { 2, { "a.scales", "I32", { GROUPS, OUT }, 2, { 0 } }, "found I32 [4, 8]" },
+        { 2, { "a.scales", "I32", { GROUPS, OUT }, 2, { 0 } }, "found I32 [4, 16]" },
         { 2, { "a.scales", "F16", { GROUPS, OUT }, 2, { 0, 0x7c } }, "a value of row 0 is no finite number" },
         { 2, { "a.scale", "F16", { GROUPS, OUT }, 2, { 0 } }, "wanted a tensor \"scales\" beside it" },
         { 3, { "a.g_idx", "I32", { IN }, 1, { 0, 0, 0, 0, 4 } }, "\"a.g_idx\": input 1 is in group 4; wanted 0 to 3" },
@@ -218,6 +258,31 @@ static void gptq_tensors_are_refused_by_name(void **state)
         make_gptq(t, 4, true);
         t[bad[i].which] = bad[i].as;
         refused(config, t, 4, bad[i].why);
+    }
+}
+
+static void awq_is_refused_by_name(void **state)
+{
+    static const struct { const char *config; size_t which; struct tensor as; const char *why; } bad[] = {
+        { AWQ("\"bits\":8"), 3, { 0 }, "weights packed by \"awq\": wanted \"bits\" 4, found 8" },
+        { AWQ("\"bits\":4,\"version\":\"gemv\""), 3, { 0 }, "\"version\" gemv" },
+        { AWQ("\"bits\":4,\"version\":\"marlin\""), 3, { 0 }, "\"version\" marlin" },
+        { AWQ("\"bits\":4,\"backend\":\"llm-awq\""), 3, { 0 }, "\"backend\" llm-awq" },
+        { AWQ("\"bits\":4,\"desc_act\":true"), 3, { 0 }, "\"desc_act\" (its value)" },
+        { "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4,\"group_size\":8}}", 3, { 0 },
+          "tensor \"a.scales\": wanted F16, BF16 or F32 [2, 16], found F16 [4, 16]" },
+        { AWQ("\"bits\":4"), 0, { "a.qweight", "I32", { 2, OUT }, 2, { 0 } }, "\"a.scales\": wanted F16" },
+        { AWQ("\"bits\":4"), 0, { "a.qweight", "I32", { IN }, 1, { 0 } }, "wanted I32 [inputs, outputs / 8]" },
+        { AWQ("\"bits\":4"), 1, { "a.qzeros", "I32", { 1, 1 }, 2, { 0 } }, "\"a.qzeros\": wanted I32 [4, 2]" },
+        { AWQ("\"bits\":4"), 1, { "a.zeros", "I32", { 4, 1 }, 2, { 0 } }, "wanted a tensor \"qzeros\" beside it" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        struct tensor t[4];
+        make_awq(t);
+        t[bad[i].which] = bad[i].as;
+        refused(bad[i].config, t, 3, bad[i].why);
     }
 }
 
@@ -241,7 +306,8 @@ int main(void)
 {
     const struct CMUnitTest test[] = {
         cmocka_unit_test(gptq_is_read), cmocka_unit_test(gptq_configs_are_refused_by_name),
-        cmocka_unit_test(gptq_tensors_are_refused_by_name), cmocka_unit_test(strays_are_refused_by_name),
+        cmocka_unit_test(gptq_tensors_are_refused_by_name), cmocka_unit_test(awq_is_read),
+        cmocka_unit_test(awq_is_refused_by_name), cmocka_unit_test(strays_are_refused_by_name),
     };
 
     return cmocka_run_group_tests(test, NULL, NULL);
