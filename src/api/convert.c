@@ -1,6 +1,7 @@
 /* convert.c - include/gram/convert.h: one checkpoint is opened, its tensors are listed as both formats call them, and
  * they go row by row into a file of the other. Memory holds a row and the tokenizer, whatever the model's size. */
 #include <ftw.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,8 +184,14 @@ static gram_status pack(void *arg, size_t i, void *out, gram_err *err)
 {
     const struct job *j = arg;
     gr_stored *s = &j->tensor[j->first[i]];
+    gram_status rc = gr_packed_make(out, j->device, s->t.rows, s->t.cols, packed_row, s, false, err);
+    gr_packed made = gr_packed_at(out, s->t.rows, s->t.cols);
 
-    return gr_packed_make(out, j->device, s->t.rows, s->t.cols, packed_row, s, false, err);
+    for (size_t r = 0; r < made.O && !rc; r++)
+        if (!isfinite(made.scale[r]))
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: not written: row %zu of tensor %s has a value that 8 bits do not hold",
+                         j->out, r, s->name);
+    return rc;
 }
 
 /* ---- A directory ---------------------------------------------------------------------------------- */

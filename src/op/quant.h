@@ -11,6 +11,8 @@
  *             q[n,c]   = round(x[n,c] / scale[n]) + GR_QUANT_BYTE_ZERO         bytes of 1 .. 255
  *   back      y[n,o]   = (acc[n,o] - byte zero colsum[o]) scale[n] wscale[o]
  *
+ * Where an x of a row, or of a weight's, is not finite, its scale is a NaN, and so is all that is made of it.
+ *
  * A CPU without VNNI multiplies X as it is: dot16.h. There one byte would not be faster than two. */
 #ifndef GR_OP_QUANT_H
 #define GR_OP_QUANT_H
@@ -29,7 +31,7 @@ enum {
 static inline float gr_quant_scale(float top, float limit)
 {
     float step = top / limit;
-    return step >= FLT_MIN ? step : 0;
+    return step < FLT_MIN ? 0 : step;
 }
 
 /* One row, q[2,C]; halves round to even. A row of zeros (or of next to nothing) gives scale 0 and q = GR_QUANT_ZERO. */
@@ -38,7 +40,8 @@ gr_quant_row_fn gr_quant_row_ref, gr_quant_row_avx2, gr_quant_row_avx512;
 /* The same of one byte: q[C], and GR_QUANT_BYTE_ZERO. */
 gr_quant_row_fn gr_quant_byte_row_ref, gr_quant_byte_row_avx2, gr_quant_byte_row_avx512;
 
-/* A weight's row: scale = max |x| / 127, q = round(x / scale), halves to even; gives the sum of q. strip.h is fast. */
+/* A weight's row: scale = max |x| / 127, q = round(x / scale), halves to even; gives the sum of q. Where the scale is 0
+ * or a NaN, q is 0. strip.h is fast. */
 int32_t gr_quant_weight_ref(int8_t *q, float *scale, const float *x, size_t C);
 
 /* The same X itself, X[C]: what dot16.h multiplies. */

@@ -1,15 +1,25 @@
 /* quant_ref.c - what every other quantiser must agree with, byte for byte. */
 #include <math.h>
+#include <stdbool.h>
 #include "op/quant.h"
+
+/* The largest magnitude of a row; a NaN where one is not finite. */
+static float top_of(const float *x, size_t C)
+{
+    float top = 0;
+    bool finite = true;
+
+    for (size_t c = 0; c < C; c++) {
+        top = fmaxf(top, fabsf(x[c]));
+        finite = finite && isfinite(x[c]);
+    }
+    return finite ? top : NAN;
+}
 
 /* *scale of a row, and what its values are multiplied by. */
 static float row_scale(float *scale, const float *x, size_t C, float limit)
 {
-    float top = 0;
-
-    for (size_t c = 0; c < C; c++)
-        top = fmaxf(top, fabsf(x[c]));
-    *scale = gr_quant_scale(top, limit);
+    *scale = gr_quant_scale(top_of(x, C), limit);
     return *scale > 0 ? 1 / *scale : 0;
 }
 
@@ -47,15 +57,13 @@ void gr_quant_row_ref(uint8_t *q, float *scale, const float *x, size_t C)
 
 int32_t gr_quant_weight_ref(int8_t *q, float *scale, const float *x, size_t C)
 {
-    float top = 0, inverse;
+    float top = top_of(x, C), inverse;
     int32_t sum = 0;
 
+    *scale = gr_quant_scale(top, GR_QUANT_WEIGHT);
+    inverse = *scale > 0 ? GR_QUANT_WEIGHT / top : 0;
     for (size_t c = 0; c < C; c++)
-        top = fmaxf(top, fabsf(x[c]));
-    *scale = top / GR_QUANT_WEIGHT;
-    inverse = top > 0 ? GR_QUANT_WEIGHT / top : 0;
-    for (size_t c = 0; c < C; c++)
-        sum += q[c] = (int8_t)rintf(x[c] * inverse);        /* never beyond 127 */
+        sum += q[c] = inverse > 0 ? (int8_t)rintf(x[c] * inverse) : 0;      /* never beyond 127 */
     return sum;
 }
 

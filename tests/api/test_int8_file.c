@@ -1,5 +1,6 @@
 /* test_int8_file.c - a model written in int8: mapped, it gives the bits of `dtype` int8 of what it was made of, in
  * every architecture, as a judge and of an adapter; and what it is not for, and what is not whole, is said. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,39 @@ static void what_is_not_whole_is_said(void **state)
     free(text), free(whole), free(weights), free(single);
 }
 
+/* A weight that is no number, which bytes would take for one. */
+static void a_broken_model_stays_one(void **state)
+{
+    static const float bad[] = { NAN, INFINITY };
+    const gram_message q = { "user", "q" };
+    const gram_pair pair = { { &q, 1 }, "z", "a" };
+    const gram_options o = { .judge_prompt = "{input} {response_a} {response_b}", .dtype = GRAM_INT8 };
+    char *broken = in_dir("broken", ""), *weights = in_dir("broken", "/model.safetensors"), *command, *text, *at;
+    size_t n;
+
+    (void)state;
+    assert_true(asprintf(&command, "cp -r " JUDGE " '%s' && chmod -R u+w '%s'", broken, broken) > 0);
+    assert_int_equal(system(command), 0);
+    CHECK_OK(gr_read_file(weights, 1 << 24, &text, &n, &check_err));
+    at = strstr(text + 8, "model.layers.0.mlp.up_proj.weight");
+    at = text + 8 + *(const unsigned char *)text + 256 * *((const unsigned char *)text + 1) +
+         strtoul(strchr(strstr(at, "data_offsets"), '[') + 1, NULL, 10) + 5 * sizeof *bad;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        char *int8 = in_dir("broken", i ? ".inf" : ".nan");
+        gram_verdict v;
+        gram_model *m;
+        memcpy(at, &bad[i], sizeof *bad);
+        CHECK_OK(gr_write_file(weights, text, n, &check_err));
+        CHECK_OK(gram_open(&m, broken, &o, &check_err));
+        fails(gram_score(m, &pair, 1, &v, &check_err), GRAM_EFORMAT, "wanted a finite number");
+        gram_close(m);
+        fails(convert(broken, int8, GRAM_STORE_INT8), GRAM_EFORMAT, "of tensor model.layers.0.mlp.up_proj.weight has a "
+              "value that 8 bits do not hold");
+        free(int8);
+    }
+    free(broken), free(weights), free(command), free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +237,7 @@ int main(void)
         cmocka_unit_test(an_adapter_is_folded_in),
         cmocka_unit_test(it_is_for_int8_alone),
         cmocka_unit_test(what_is_not_whole_is_said),
+        cmocka_unit_test(a_broken_model_stays_one),
     };
 
     dir = check_tmpdir();

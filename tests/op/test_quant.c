@@ -149,6 +149,39 @@ static void sums_come_back_exactly(void **state)
     }
 }
 
+/* A row of activations or of weights with such a value: what is made of it is none either. */
+static void what_is_no_number_stays_none(void **state)
+{
+    static const float bad[] = { NAN, -NAN, INFINITY, -INFINITY };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(width) * GR_COUNT(bad); i++) {
+        size_t C = width[i / GR_COUNT(bad)];
+        float *x = check_randn(C, i), scale, s;
+        uint8_t *q = check_fenced(2 * C), *want = check_fenced(2 * C);
+        int16_t *X = check_fenced(C * sizeof *X);
+        int8_t *w = check_fenced(C);
+        x[C / 3] = bad[i % GR_COUNT(bad)];
+        gr_quant_row_ref(want, &scale, x, C);
+        assert_true(isnan(scale));
+        EACH_CPU {
+            check_op->quant_row(q, &s, x, C);
+            assert_true(isnan(s));
+            assert_memory_equal(q, want, 2 * C);
+            s = 0;
+            check_op->quant16_row(X, &s, x, C);
+            assert_true(isnan(s));
+            s = 0;
+            check_op->quant_byte_row(q, &s, x, C);
+            assert_true(isnan(s));
+        }
+        assert_int_equal(gr_quant_weight_ref(w, &s, x, C), 0);
+        assert_true(isnan(s));
+        for (size_t c = 0; c < C; c++)
+            assert_int_equal(w[c], 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +190,7 @@ int main(void)
         cmocka_unit_test(weights_are_the_nearest_bytes),
         cmocka_unit_test(rows_of_nothing),
         cmocka_unit_test(sums_come_back_exactly),
+        cmocka_unit_test(what_is_no_number_stays_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
