@@ -3,9 +3,9 @@
 
     python3 scripts/golden_packed.py [NAME...]         writes tests/golden/models/NAME/, or these alone
 
-It needs, besides scripts/requirements.txt, gptqmodel 7.7.0 and autoawq 0.2.9.
+It needs, besides scripts/requirements.txt, gptqmodel 7.7.0, autoawq 0.2.9 and compressed-tensors 0.20.1.
 
-Who made the format packs each matrix and makes numbers of it again: gptqmodel or AutoAWQ, in the
+Who made the format packs each matrix and makes numbers of it again: gptqmodel, AutoAWQ or compressed-tensors, in the
 type of the scales. The logits are those of these numbers, computed in float32 by transformers.
 """
 import json
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 
-from golden_models import F16, PLAIN, build, config_json, fresh, logits, report, save_weights, size
+from golden_models import BF16, F16, PLAIN, build, config_json, fresh, logits, report, save_weights, size
 
 
 def ranges(w, bits, group, symmetric):
@@ -76,6 +76,25 @@ def awq(w, how, seed):
     return {"qweight": layer.qweight, "qzeros": layer.qzeros, "scales": layer.scales}, values
 
 
+def compressed(w, how, seed):
+    """compressed-tensors' tensors, and its numbers."""
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationScheme
+
+    scheme = QuantizationScheme(**how["config_groups"]["group_0"])
+    args = scheme.weights
+    scale, zero = ranges(w, args.num_bits, args.group_size or -1, args.symmetric)
+    half = 2 ** (args.num_bits - 1)
+    state = {"weight": w.to(BF16), "weight_scale": scale.to(BF16)}
+    if not args.symmetric:
+        state["weight_zero_point"] = (zero - half).to(torch.int8)
+    compressor = BaseCompressor.get_value_from_registry(how["format"])
+    tensors = compressor.compress(state, scheme)
+    values = compressor.decompress(tensors, scheme)["weight"]
+    assert values.dtype == BF16 and values.shape == w.shape
+    return tensors, values
+
+
 def make(name, seed, pack, arch, sizes, how, head):
     """head: lm_head is packed, too."""
     path, tokens = fresh(name, seed, sizes["vocab_size"])
@@ -99,6 +118,13 @@ def make(name, seed, pack, arch, sizes, how, head):
     report(path, want)
 
 
+def ct(form, weights, activations):
+    return {"quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed",
+            "ignore": ["lm_head"], "kv_cache_scheme": None, "global_compression_ratio": None,
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "output_activations": None,
+                                          "input_activations": activations, "format": form}}}
+
+
 MODELS = {
     "llama_gptq": (28, gptq, "llama", size(2, 64, 2, 1, 96, rope_parameters=PLAIN, head_dim=32),
                    {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": True, "sym": False,
@@ -107,6 +133,14 @@ MODELS = {
     "qwen2_awq": (30, awq, "qwen2", size(2, 64, 2, 1, 96, rope_parameters=PLAIN),
                   {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm",
                    "modules_to_not_convert": None}, False),
+    "llama_ct_packed": (31, compressed, "llama", size(2, 64, 2, 1, 96, rope_parameters=PLAIN, head_dim=32),
+                        ct("pack-quantized", {"num_bits": 4, "type": "int", "symmetric": False, "strategy": "group",
+                                              "group_size": 32, "dynamic": False}, None), False),
+    "llama_ct_int8": (32, compressed, "llama", size(2, 40, 2, 1, 56, rope_parameters=PLAIN, head_dim=20),
+                      ct("int-quantized", {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel",
+                                           "dynamic": False},
+                         {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}),
+                      False),
     "llama_gptq_v2": (29, gptq, "llama", size(2, 40, 2, 1, 56, rope_parameters=PLAIN, head_dim=20),
                       {"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": False, "sym": True,
                        "lm_head": True, "checkpoint_format": "gptq_v2", "format": "gptq_v2", "pack_dtype": "int32"},

@@ -26,7 +26,8 @@ struct packed_key { const char *name; const char *const *words; };
 
 static const char *const e4m3[] = { "e4m3", "float8_e4m3fn", NULL }, *const schemes[] = { "dynamic", "static", NULL },
                   *const fmt[] = { "float", "ue8m0", NULL }, *const fp8[] = { "fp8", NULL },
-                  *const formats[] = { "float-quantized", "naive-quantized", NULL }, *const no_word[] = { NULL },
+                  *const no_word[] = { NULL },
+                  *const formats[] = { "float-quantized", "naive-quantized", "pack-quantized", "int-quantized", NULL },
                   *const of_float[] = { "float", NULL },
                   *const strategies[] = { "tensor", "channel", "block", NULL };
 
@@ -71,58 +72,14 @@ static gram_status read_block(const struct gr_config_in *in, const json_t *v, co
     return GRAM_OK;
 }
 
-/* One of compressed-tensors' groups: bytes of floating point, with a scale for each matrix, row or block of it. */
-static gram_status check_group(const struct gr_config_in *in, const json_t *group, size_t block[2], bool *rounded,
-                               gram_err *err)
-{
-    static const struct packed_key known[] = { { "targets", NULL }, { "weights", NULL }, { "input_activations", NULL },
-                                               { "format", formats } };
-    static const struct packed_key of_weights[] = {
-        { "num_bits", NULL }, { "type", of_float }, { "symmetric", NULL }, { "strategy", strategies },
-        { "block_structure", NULL }, { "observer", NULL }, { "observer_kwargs", NULL }, { "scale_dtype", NULL },
-        { "zp_dtype", NULL },
-    };
-    const json_t *weights = json_object_get(group, "weights");
-    const json_t *bits = json_object_get(weights, "num_bits"), *type = json_object_get(weights, "type");
-    gram_status rc = check_section(in, group, known, GR_COUNT(known), err);
-
-    *rounded = *rounded || !is_blank(json_object_get(group, "input_activations"));
-    if (!rc && (json_integer_value(bits) != 8 || !json_string_value(type) || strcmp(json_string_value(type), "float") ||
-                json_is_false(json_object_get(weights, "symmetric"))))
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"compressed-tensors\": wanted num_bits 8, type "
-                     "float, symmetric", in->name);
-    if (!rc)
-        rc = check_section(in, weights, of_weights, GR_COUNT(of_weights), err);
-    return rc ? rc : read_block(in, json_object_get(weights, "block_structure"), "block_structure", block, err);
-}
-
-static gram_status check_compressed(const struct gr_config_in *in, json_t *packed, size_t block[2], bool *rounded,
-                                    gram_err *err)
-{
-    static const struct packed_key known[] = {
-        { "quant_method", NULL }, { "format", formats }, { "config_groups", NULL }, { "ignore", NULL },
-        { "quantization_status", NULL }, { "global_compression_ratio", NULL }, { "version", NULL },
-        { "dequantize", NULL }, { "run_compressed", NULL },
-    };
-    const char *name;
-    json_t *group;
-    gram_status rc = check_section(in, packed, known, GR_COUNT(known), err);
-
-    json_object_foreach(json_object_get(packed, "config_groups"), name, group)
-        if (!rc)
-            rc = check_group(in, group, block, rounded, err);
-    return rc;
-}
-
-/* ---- GPTQ ------------------------------------------------------------------------------------------- */
-
-static gram_status read_bits(const struct gr_config_in *in, const json_t *v, unsigned *bits, gram_err *err)
+static gram_status read_bits(const struct gr_config_in *in, const char *key, const json_t *v, unsigned *bits,
+                             gram_err *err)
 {
     json_int_t n = json_integer_value(v);
 
     if (n != 4 && n != 8)
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed as whole numbers: wanted \"bits\" 4 or 8, found "
-                       "%" JSON_INTEGER_FORMAT, in->name, n);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed as whole numbers: wanted \"%s\" 4 or 8, found %"
+                       JSON_INTEGER_FORMAT, in->name, key, n);
     *bits = (unsigned)n;
     return GRAM_OK;
 }
@@ -138,6 +95,94 @@ static gram_status read_group(const struct gr_config_in *in, const json_t *v, si
     *group = n < 0 ? 0 : (size_t)n;
     return GRAM_OK;
 }
+
+/* Weights of one of compressed-tensors' groups as bytes of floating point: a scale for each matrix, row or block. */
+static gram_status read_floats(const struct gr_config_in *in, const json_t *weights, gr_quantization *q, gram_err *err)
+{
+    static const struct packed_key known[] = {
+        { "num_bits", NULL }, { "type", of_float }, { "symmetric", NULL }, { "strategy", strategies },
+        { "block_structure", NULL }, { "observer", NULL }, { "observer_kwargs", NULL }, { "scale_dtype", NULL },
+        { "zp_dtype", NULL },
+    };
+    gram_status rc = GRAM_OK;
+
+    if (json_integer_value(json_object_get(weights, "num_bits")) != 8 ||
+        json_is_false(json_object_get(weights, "symmetric")))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights of floating point packed by \"compressed-tensors\": wanted "
+                     "num_bits 8, symmetric", in->name);
+    if (!rc)
+        rc = check_section(in, weights, known, GR_COUNT(known), err);
+    return rc ? rc : read_block(in, json_object_get(weights, "block_structure"), "block_structure", q->block, err);
+}
+
+/* The same as whole numbers, with a scale for each matrix, row or group of inputs. */
+static gram_status read_whole(const struct gr_config_in *in, const json_t *weights, gr_quantization *q, gram_err *err)
+{
+    static const char *const by[] = { "tensor", "channel", "group", NULL }, *const of_int[] = { "int", NULL },
+                      *const order[] = { "group", "dynamic", "weight", "static", NULL };
+    static const struct packed_key known[] = {
+        { "num_bits", NULL }, { "type", of_int }, { "symmetric", NULL }, { "strategy", by }, { "group_size", NULL },
+        { "actorder", order }, { "observer", NULL }, { "observer_kwargs", NULL }, { "scale_dtype", NULL },
+        { "zp_dtype", NULL },
+    };
+    const char *strategy = json_string_value(json_object_get(weights, "strategy"));
+    const char *listed = json_string_value(json_object_get(weights, "actorder"));
+    gram_status rc = check_section(in, weights, known, GR_COUNT(known), err);
+
+    if (!rc)
+        rc = read_bits(in, "num_bits", json_object_get(weights, "num_bits"), &q->bits, err);
+    if (!rc)
+        rc = read_group(in, json_object_get(weights, "group_size"), &q->group, err);
+    if (!rc && strategy && !strcmp(strategy, "group") != (q->group > 0))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"group_size\" of the packed weights: found %zu with the strategy %s",
+                     in->name, q->group, strategy);
+    q->ordered = listed && (!strcmp(listed, "group") || !strcmp(listed, "dynamic"));
+    q->zeros = json_is_false(json_object_get(weights, "symmetric"));
+    return rc;
+}
+
+/* All groups are packed alike. */
+static gram_status read_part(const struct gr_config_in *in, const json_t *part, bool first, gr_quantization *q,
+                             bool *rounded, gram_err *err)
+{
+    static const struct packed_key known[] = { { "targets", NULL }, { "weights", NULL }, { "input_activations", NULL },
+                                               { "format", formats } };
+    const json_t *weights = json_object_get(part, "weights");
+    const char *type = json_string_value(json_object_get(weights, "type"));
+    gr_quantization p = { .method = q->method, .block = { q->block[0], q->block[1] } };
+    gram_status rc = check_section(in, part, known, GR_COUNT(known), err);
+
+    *rounded = *rounded || !is_blank(json_object_get(part, "input_activations"));
+    if (!rc)
+        rc = (type && !strcmp(type, "float") ? read_floats : read_whole)(in, weights, &p, err);
+    if (!rc && !first && (p.bits != q->bits || p.group != q->group || p.zeros != q->zeros || p.ordered != q->ordered))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"config_groups\": wanted all weights packed alike", in->name);
+    *q = p;
+    return rc;
+}
+
+static gram_status read_compressed(const struct gr_config_in *in, json_t *packed, gr_quantization *q, bool *rounded,
+                                   gram_err *err)
+{
+    static const struct packed_key known[] = {
+        { "quant_method", NULL }, { "format", formats }, { "config_groups", NULL }, { "ignore", NULL },
+        { "quantization_status", NULL }, { "global_compression_ratio", NULL }, { "version", NULL },
+        { "dequantize", NULL }, { "run_compressed", NULL },
+    };
+    bool first = true;
+    const char *name;
+    json_t *part;
+    gram_status rc = check_section(in, packed, known, GR_COUNT(known), err);
+
+    json_object_foreach(json_object_get(packed, "config_groups"), name, part) {
+        if (!rc)
+            rc = read_part(in, part, first, q, rounded, err);
+        first = false;
+    }
+    return rc;
+}
+
+/* ---- GPTQ ------------------------------------------------------------------------------------------- */
 
 /* What was done to find the codes, and how others compute with them, is let be. */
 static gram_status read_gptq(const struct gr_config_in *in, const json_t *packed, gr_quantization *p, gram_err *err)
@@ -165,7 +210,7 @@ static gram_status read_gptq(const struct gr_config_in *in, const json_t *packed
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: the packed weights have the \"checkpoint_format\" %s and the "
                      "\"format\" %s", in->name, format, also);
     if (!rc)
-        rc = read_bits(in, json_object_get(packed, "bits"), &p->bits, err);
+        rc = read_bits(in, "bits", json_object_get(packed, "bits"), &p->bits, err);
     p->zeros = true;
     p->less_one = !strcmp(format, "gptq");
     p->ordered = json_is_true(json_object_get(packed, "desc_act"));
@@ -223,7 +268,7 @@ static gram_status read_packing(const struct gr_config_in *in, gr_quantization *
     }
     if (name && !strcmp(name, "compressed-tensors")) {
         p->method = "compressed-tensors";
-        return check_compressed(in, packed, p->block, rounded, err);
+        return read_compressed(in, packed, p, rounded, err);
     }
     if (name && !strcmp(name, "gptq")) {
         p->method = "gptq";
@@ -234,8 +279,8 @@ static gram_status read_packing(const struct gr_config_in *in, gr_quantization *
         return read_awq(in, packed, p, err);
     }
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F64, F32, F16, BF16, "
-                   "F8_E4M3 with scales (fp8, compressed-tensors), whole numbers (gptq, awq) and GGUF are", in->name,
-                   name ? name : "quantization_config");
+                   "F8_E4M3 (fp8, compressed-tensors), whole numbers (gptq, awq, compressed-tensors) and GGUF are",
+                   in->name, name ? name : "quantization_config");
 }
 
 gram_status gr_quantization_read(gr_quantization *out, const char *dir, gram_err *err)
@@ -264,8 +309,8 @@ gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c,
     gram_status rc = read_packing(in, &c->said.quantization, &rounded, err);
 
     if (!rc && rounded)
-        rc = gr_config_note(c, err, "%s: weights of 8 bits are read as the numbers that they stand for; activations "
-                            "are not rounded to 8 bits", in->name);
+        rc = gr_config_note(c, err, "%s: packed weights are read as the numbers that they stand for; activations are "
+                            "not rounded to 8 bits", in->name);
     return rc;
 }
 

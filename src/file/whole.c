@@ -5,6 +5,10 @@
  *
  *   gptq   qweight [in/f, out]   qzeros [groups, out/f]   scales [groups, out]   g_idx [in], the group of each input
  *   awq    qweight [in, out/f]   qzeros [groups, out/f]   scales [groups, out]
+ *   compressed-tensors
+ *          weight_packed [out, in/f]   weight_zero_point [out/f, groups]   weight_scale [out, groups]
+ *          weight_g_idx [in]   weight_shape [2]: out and in
+ *          weight [out, in], signed bytes   weight_zero_point, too   weight_scale [out, groups], or one number
  *
  * AWQ has outputs 0 to 7 of a word at its places 0, 4, 1, 5, 2, 6, 3, 7.
  * The format that is called "gptq" stores zeros less one: in a word of zeros one is added to each as to a whole number,
@@ -16,19 +20,22 @@
 #include "base/err.h"
 #include "file/file_int.h"
 
-/* A number for each output and each input or group, in words. */
+/* A number for each output and each input or group, in words, or signed in bytes. */
 struct grid {
     const gr_named *t;
     bool turned;                    /* its rows are inputs or groups, otherwise outputs */
     bool down;                      /* a word is of one column, otherwise of one row */
     bool shuffled;                  /* its numbers lie as AWQ has them */
+    bool one;                       /* a row for all outputs */
     uint32_t more;                  /* added to each word */
 };
 
 struct whole {
     const struct gr_codes *c;
     struct grid code, zero;
-    const gr_named *scale, *index;  /* index NULL: groups are `group` inputs, one behind the other */
+    float middle;                   /* the zero of all, where zero.t is NULL */
+    struct grid scale;
+    const gr_named *index;          /* NULL: groups are `group` inputs, one behind the other */
     size_t out, in, group, groups;
     struct part { float zero, scale; } *part;       /* [groups], of one output */
     float *row;                     /* [in] */
@@ -36,13 +43,18 @@ struct whole {
 
 /* ---- What lies in the file -------------------------------------------------------------------------- */
 
+static size_t row_of(const struct grid *g, size_t out, size_t k) { return g->one ? 0 : g->turned ? k : out; }
+static size_t col_of(const struct grid *g, size_t out, size_t k) { return g->turned ? out : k; }
+
 static int number_at(const struct grid *g, unsigned bits, size_t out, size_t k)
 {
     static const uint8_t shuffled[] = { 0, 4, 1, 5, 2, 6, 3, 7 };
     const uint32_t *word = g->t->data;
-    size_t row = g->turned ? k : out, col = g->turned ? out : k, some = bits == 4 ? 3 : 2;     /* f is 2^some */
+    size_t row = row_of(g, out, k), col = col_of(g, out, k), some = bits == 4 ? 3 : 2;      /* f is 2^some */
     size_t place = (g->down ? row : col) & (((size_t)1 << some) - 1);
 
+    if (g->t->type == GR_I8)
+        return ((const int8_t *)g->t->data)[g->one ? 0 : row * g->t->dim[1] + col];
     if (g->shuffled)
         place = shuffled[place];
     word += (g->down ? row >> some : row) * g->t->dim[1] + (g->down ? col : col >> some);
@@ -57,8 +69,11 @@ static size_t group_of(const struct whole *w, size_t k)
 static void read_parts(struct whole *w, size_t out)
 {
     for (size_t g = 0; g < w->groups; g++)
-        w->part[g] = (struct part){ (float)number_at(&w->zero, w->c->how->bits, out, g),
-                                    gr_named_value(w->scale, g * w->out + out) };
+        w->part[g] = (struct part){
+            w->zero.t ? (float)number_at(&w->zero, w->c->how->bits, out, g) : w->middle,
+            gr_named_value(w->scale.t, row_of(&w->scale, out, g) * (w->scale.turned ? w->out : w->groups) +
+                           col_of(&w->scale, out, g))
+        };
 }
 
 static void make_row(struct whole *w, size_t out)
@@ -145,8 +160,9 @@ static gram_status find_gptq(struct whole *w, gram_err *err)
     w->out = t->dim[1];
     set_groups(w);
     w->code = (struct grid){ .t = t, .turned = true, .down = true };
+    w->scale.turned = true;
     w->zero = (struct grid){ .turned = true, .more = c->how->less_one ? UINT32_MAX / ((1u << c->how->bits) - 1) : 0 };
-    rc = need(&w->scale, c, "scales", GR_F32, (size_t[]){ w->groups, w->out }, 2, err);
+    rc = need(&w->scale.t, c, "scales", GR_F32, (size_t[]){ w->groups, w->out }, 2, err);
     if (!rc)
         rc = need(&w->zero.t, c, "qzeros", GR_I32, (size_t[]){ w->groups, w->out / f + (w->out % f > 0) }, 2, err);
     if (!rc && (c->how->ordered || gr_codes_beside(c, "g_idx")))
@@ -168,9 +184,78 @@ static gram_status find_awq(struct whole *w, gram_err *err)
     w->in = t->dim[0];
     set_groups(w);
     w->code = (struct grid){ .t = t, .turned = true, .shuffled = true };
+    w->scale.turned = true;
     w->zero = (struct grid){ .turned = true, .shuffled = true };
-    rc = need(&w->scale, c, "scales", GR_F32, (size_t[]){ w->groups, w->out }, 2, err);
+    rc = need(&w->scale.t, c, "scales", GR_F32, (size_t[]){ w->groups, w->out }, 2, err);
     return rc ? rc : need(&w->zero.t, c, "qzeros", GR_I32, (size_t[]){ w->groups, t->dim[1] }, 2, err);
+}
+
+/* The scales of compressed-tensors, [out, groups] or one. */
+static gram_status find_scale(struct whole *w, gram_err *err)
+{
+    const gr_named *t = gr_codes_beside(w->c, "weight_scale");
+
+    w->scale.one = t && w->groups == 1 && (t->n_dims == 0 || (t->n_dims == 1 && t->dim[0] == 1));
+    return need(&w->scale.t, w->c, "weight_scale", GR_F32, w->scale.one ? t->dim : (size_t[]){ w->out, w->groups },
+                w->scale.one ? t->n_dims : 2, err);
+}
+
+static gram_status find_words(struct whole *w, gram_err *err)
+{
+    const struct gr_codes *c = w->c;
+    const gr_named *t = c->t, *shape = gr_codes_beside(c, "weight_shape");
+    const gr_named *zero = gr_codes_beside(c, "weight_zero_point"), *index = gr_codes_beside(c, "weight_g_idx");
+    size_t f = 32 / c->how->bits, size[2] = { 0 };
+    char found[128];
+    gram_status rc = need(&shape, c, "weight_shape", shape && shape->type == GR_I32 ? GR_I32 : GR_I64,
+                          (size_t[]){ 2 }, 1, err);
+
+    for (size_t i = 0; i < 2 && !rc; i++)
+        size[i] = (size_t)(shape->type == GR_I32 ? ((const int32_t *)shape->data)[i] :
+                                                   ((const int64_t *)shape->data)[i]);
+    if (!rc && (t->n_dims != 2 || !size[0] || !size[1] || t->dim[0] != size[0] ||
+                t->dim[1] != size[1] / f + (size[1] % f > 0)))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" of %u bits is %s; weight_shape says [%zu, %zu]",
+                     c->path, t->name, c->how->bits, shape_of(found, t), size[0], size[1]);
+    if (!rc && zero && !c->how->zeros)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": config.json says that the weights are symmetric",
+                     c->path, zero->name);
+    if (rc)
+        return rc;
+    w->out = size[0], w->in = size[1];
+    set_groups(w);
+    w->code = (struct grid){ .t = t };
+    w->middle = (float)(1u << (c->how->bits - 1));
+    w->zero = (struct grid){ .down = true };
+    rc = find_scale(w, err);
+    if (!rc && c->how->zeros)
+        rc = need(&w->zero.t, c, "weight_zero_point", GR_I32, (size_t[]){ w->out / f + (w->out % f > 0), w->groups }, 2,
+                  err);
+    if (!rc && (c->how->ordered || index))
+        rc = need(&w->index, c, "weight_g_idx", GR_I32, &w->in, 1, err);
+    if (!rc && w->index && ((const int32_t *)w->index->data)[0] == -1)
+        w->index = NULL;                /* how its older versions say that there is none */
+    return rc ? rc : check_index(w, err);
+}
+
+static gram_status find_bytes(struct whole *w, gram_err *err)
+{
+    const struct gr_codes *c = w->c;
+    const gr_named *t = c->t, *zero = gr_codes_beside(c, "weight_zero_point");
+    char found[128];
+    gram_status rc;
+
+    if (t->n_dims != 2 || !t->dim[0] || !t->dim[1])
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted I8 [outputs, inputs], found %s", c->path,
+                       t->name, shape_of(found, t));
+    w->out = t->dim[0], w->in = t->dim[1];
+    set_groups(w);
+    w->code = (struct grid){ .t = t };
+    rc = find_scale(w, err);
+    w->zero = (struct grid){ .one = w->scale.one };
+    if (!rc && (c->how->zeros || zero))
+        rc = need(&w->zero.t, c, "weight_zero_point", GR_I8, w->scale.t->dim, w->scale.t->n_dims, err);
+    return rc;
 }
 
 /* ---- The weight ------------------------------------------------------------------------------------- */
@@ -182,7 +267,7 @@ static gram_status fill(gr_named *out, gr_scaled *made, struct whole *w, gram_er
     size_t stem = strlen(c->t->name) - strlen(c->code), all = stem + sizeof "weight", row;
     char *to;
 
-    *out = (gr_named){ .type = w->scale->type, .n_dims = 2, .dim = { w->out, w->in } };
+    *out = (gr_named){ .type = w->scale.t->type, .n_dims = 2, .dim = { w->out, w->in } };
     w->part = gr_calloc(w->groups, sizeof *w->part);
     w->row = gr_calloc(w->in, sizeof *w->row);
     if (gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, w->in, &row) && gr_add(all, out->bytes, &all))
@@ -207,6 +292,7 @@ gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes 
 {
     static const struct { const char *method, *code; gram_status (*find)(struct whole *w, gram_err *err); } form[] = {
         { "gptq", "qweight", find_gptq }, { "awq", "qweight", find_awq },
+        { "compressed-tensors", "weight_packed", find_words }, { "compressed-tensors", "weight", find_bytes },
     };
     struct whole w = { .c = c };
     size_t i = 0;

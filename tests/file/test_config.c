@@ -439,12 +439,12 @@ static void what_is_not_supported_is_named(void **state)
         { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"fp8\", \"rotation\": 3}}",
           GRAM_EUNSUPPORTED, "\"rotation\" (its value) of the packed weights" },
         { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", "
-          "\"format\": \"pack-quantized\"}}", GRAM_EUNSUPPORTED, "\"format\" pack-quantized" },
+          "\"format\": \"marlin-24\"}}", GRAM_EUNSUPPORTED, "\"format\" marlin-24" },
         { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", "
           "\"transform_config\": {\"r\": 1}}}", GRAM_EUNSUPPORTED, "\"transform_config\" (its value)" },
         { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", "
-          "\"config_groups\": {\"g\": {\"weights\": {\"num_bits\": 4, \"type\": \"int\"}}}}}", GRAM_EUNSUPPORTED,
-          "wanted num_bits 8, type float" },
+          "\"config_groups\": {\"g\": {\"weights\": {\"num_bits\": 4, \"type\": \"float\"}}}}}", GRAM_EUNSUPPORTED,
+          "wanted num_bits 8, symmetric" },
         { "{\"model_type\": \"llama\", \"eos_token_id\": \"x\"}", GRAM_EFORMAT, "eos_token_id" },
         { "{\"model_type\": \"qwen2\", \"num_hidden_layers\": 2, \"layer_types\": [\"full_attention\"]}", GRAM_EFORMAT,
           "1 entries, 2 layers" },

@@ -114,7 +114,9 @@ static void make_gptq(struct tensor t[4], unsigned bits, bool less_one)
     memcpy(t, made, sizeof made);
 }
 
-static void check_weight(const gr_weights *w, unsigned bits, bool listed)
+/* listed: groups are. middle: zeros are the middle of the range. one: the scale of the first output and group is
+ * everybody's. */
+static void check_values(const gr_weights *w, unsigned bits, bool listed, bool middle, bool one)
 {
     const gr_named *t = gr_weights_find(w, "a.weight");
 
@@ -125,11 +127,17 @@ static void check_weight(const gr_weights *w, unsigned bits, bool listed)
     for (size_t o = 0; o < OUT; o++)
         for (size_t k = 0; k < IN; k++) {
             size_t g = listed ? group_of(k) : k / GROUP;
-            double want = ((double)code(o, k, bits) - (double)zero(o, g, bits)) * scale(o, g);
+            double from = middle ? (double)(1u << (bits - 1)) : (double)zero(o, g, bits);
+            double want = ((double)code(o, k, bits) - from) * (one ? scale(0, 0) : scale(o, g));
             double got = (double)gr_named_value(t, o * IN + k);
             if (got < want || got > want)
                 fail_msg("output %zu, input %zu: %g, wanted %g", o, k, got, want);
         }
+}
+
+static void check_weight(const gr_weights *w, unsigned bits, bool listed)
+{
+    check_values(w, bits, listed, false, false);
 }
 
 static void gptq_is_read(void **state)
@@ -191,6 +199,108 @@ static void awq_is_read(void **state)
         check_weight(w, 4, false);
         gr_weights_close(w);
     }
+}
+
+/* ---- compressed-tensors --------------------------------------------------------------------------- */
+
+#define CT(more) "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"g\":{" \
+    "\"targets\":[\"Linear\"],\"weights\":{\"type\":\"int\"," more "}}}}}"
+#define BY_GROUP "\"strategy\":\"group\",\"group_size\":4"
+
+static void make_words(struct tensor t[5], unsigned bits)
+{
+    size_t f = 32 / bits;
+    struct tensor made[5] = {
+        { "a.weight_packed", "I32", { OUT, IN / f }, 2, { 0 } }, { "a.weight_scale", "F16", { OUT, GROUPS }, 2, { 0 } },
+        { "a.weight_shape", "I64", { 2 }, 1, { OUT, [8] = IN } },
+        { "a.weight_zero_point", "I32", { OUT / f, GROUPS }, 2, { 0 } }, { "a.weight_g_idx", "I32", { IN }, 1, { 0 } },
+    };
+
+    for (size_t o = 0; o < OUT; o++) {
+        for (size_t k = 0; k < IN; k++)
+            put_number(made[0].data, o * (IN / f) + k / f, k % f, bits, code(o, k, bits));
+        for (size_t g = 0; g < GROUPS; g++) {
+            put_scale(&made[1], o * GROUPS + g, scale(o, g));
+            put_number(made[3].data, o / f * GROUPS + g, o % f, bits, zero(o, g, bits));
+        }
+    }
+    for (size_t k = 0; k < IN; k++)
+        memcpy(made[4].data + 4 * k, &(int32_t){ (int32_t)group_of(k) }, 4);
+    memcpy(t, made, sizeof made);
+}
+
+static void words_are_read(void **state)
+{
+    static const struct { const char *config; unsigned bits; bool zeros, listed; } way[] = {
+        { CT("\"num_bits\":4,\"symmetric\":true," BY_GROUP), 4, false, false },
+        { CT("\"num_bits\":8,\"symmetric\":true,\"group_size\":4"), 8, false, false },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP ",\"actorder\":\"static\""), 4, true, false },
+        { CT("\"num_bits\":8,\"symmetric\":false," BY_GROUP ",\"actorder\":null"), 8, true, false },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP ",\"actorder\":\"group\""), 4, true, true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(way); i++) {
+        struct tensor t[5];
+        gr_weights *w;
+        make_words(t, way[i].bits);
+        t[3].type = way[i].zeros ? t[3].type : NULL;
+        t[4].type = way[i].listed ? t[4].type : NULL;
+        CHECK_OK(open_tensors(&w, way[i].config, t, 5));
+        check_values(w, way[i].bits, way[i].listed, !way[i].zeros, false);
+        gr_weights_close(w);
+    }
+}
+
+/* A list that begins with -1 is none. */
+static void no_list_is_read(void **state)
+{
+    struct tensor t[5];
+    gr_weights *w;
+
+    (void)state;
+    make_words(t, 4);
+    memset(t[4].data, 255, 4 * IN);
+    CHECK_OK(open_tensors(&w, CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP), t, 5));
+    check_values(w, 4, false, false, false);
+    gr_weights_close(w);
+}
+
+static void make_bytes(struct tensor t[3])
+{
+    struct tensor made[3] = {
+        { "a.weight", "I8", { OUT, IN }, 2, { 0 } }, { "a.weight_scale", "F16", { OUT, GROUPS }, 2, { 0 } },
+        { "a.weight_zero_point", "I8", { OUT, GROUPS }, 2, { 0 } },
+    };
+
+    for (size_t o = 0; o < OUT; o++) {
+        for (size_t k = 0; k < IN; k++)
+            made[0].data[o * IN + k] = (uint8_t)(code(o, k, 8) ^ 128);
+        for (size_t g = 0; g < GROUPS; g++) {
+            put_scale(&made[1], o * GROUPS + g, scale(o, g));
+            made[2].data[o * GROUPS + g] = (uint8_t)(zero(o, g, 8) ^ 128);
+        }
+    }
+    memcpy(t, made, sizeof made);
+}
+
+static void bytes_are_read(void **state)
+{
+    struct tensor t[3];
+    gr_weights *w;
+
+    (void)state;
+    make_bytes(t);
+    CHECK_OK(open_tensors(&w, CT("\"num_bits\":8,\"symmetric\":true," BY_GROUP), t, 2));
+    check_values(w, 8, false, true, false);
+    gr_weights_close(w);
+    CHECK_OK(open_tensors(&w, CT("\"num_bits\":8,\"symmetric\":false," BY_GROUP), t, 3));
+    check_values(w, 8, false, false, false);
+    gr_weights_close(w);
+    t[1].n_dims = 1, t[1].dim[0] = 1;
+    CHECK_OK(open_tensors(&w, CT("\"num_bits\":8,\"symmetric\":true,\"strategy\":\"tensor\""), t, 2));
+    check_values(w, 8, false, true, true);
+    gr_weights_close(w);
 }
 
 static void refused(const char *config, const struct tensor *t, size_t n, const char *why)
@@ -286,6 +396,54 @@ static void awq_is_refused_by_name(void **state)
     }
 }
 
+static void compressed_is_refused_by_name(void **state)
+{
+    static const struct { const char *config; size_t which; struct tensor as; const char *why; } bad[] = {
+        { CT("\"num_bits\":3,\"symmetric\":false"), 5, { 0 }, "wanted \"num_bits\" 4 or 8, found 3" },
+        { CT("\"num_bits\":4,\"symmetric\":false,\"strategy\":\"block\""), 5, { 0 }, "\"strategy\" block" },
+        { CT("\"num_bits\":4,\"symmetric\":false,\"strategy\":\"group\""), 5, { 0 }, "\"group_size\" of the" },
+        { CT("\"num_bits\":4,\"symmetric\":false,\"strategy\":\"channel\",\"group_size\":4"), 5, { 0 },
+          "found 4 with the strategy channel" },
+        { CT("\"num_bits\":4,\"symmetric\":false,\"dynamic\":true"), 5, { 0 }, "\"dynamic\" (its value)" },
+        { CT("\"num_bits\":4,\"symmetric\":true," BY_GROUP), 5, { 0 },
+          "\"a.weight_zero_point\": config.json says that the weights are symmetric" },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP), 3, { "a.b", "F16", { 1 }, 1, { 0 } },
+          "wanted a tensor \"weight_zero_point\" beside it" },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP ",\"actorder\":\"group\""), 4,
+          { "a.b", "F16", { 1 }, 1, { 0 } }, "wanted a tensor \"weight_g_idx\" beside it" },
+        { CT("\"num_bits\":8,\"symmetric\":false," BY_GROUP), 5, { 0 },
+          "\"a.weight_packed\" of 8 bits is I32 [16, 2]; weight_shape says [16, 16]" },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP), 2,
+          { "a.weight_shape", "I64", { 2 }, 1, { 1, [8] = 255 } }, "weight_shape says [1, 255]" },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP), 2, { "a.weight_shape", "F16", { 2 }, 1, { 0 } },
+          "\"a.weight_shape\": wanted I64 [2], found F16 [2]" },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP), 1, { "a.weight_scale", "F16", { OUT }, 1, { 0 } },
+          "\"a.weight_scale\": wanted F16, BF16 or F32 [16, 4], found F16 [16]" },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP), 4, { "a.weight_g_idx", "I32", { IN }, 1, { 9 } },
+          "\"a.weight_g_idx\": input 0 is in group 9; wanted 0 to 3" },
+        { "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{"
+          "\"g\":{\"weights\":{\"type\":\"int\",\"num_bits\":4}},"
+          "\"h\":{\"weights\":{\"type\":\"int\",\"num_bits\":8}}}}}",
+          5, { 0 }, "\"config_groups\": wanted all weights packed alike" },
+        { GPTQ("\"bits\":4"), 5, { 0 }, "tensor \"a.weight_packed\" is packed as whole numbers" },
+    };
+    struct tensor t[6];
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        make_words(t, 4);
+        t[bad[i].which] = bad[i].as;
+        refused(bad[i].config, t, 5, bad[i].why);
+    }
+    make_bytes(t);
+    refused("{}", t, 3, "tensor \"a.weight\" is packed as whole numbers");
+    refused(CT("\"num_bits\":8,\"symmetric\":false," BY_GROUP), t, 2, "wanted a tensor \"weight_zero_point\"");
+    t[2].dim[1] = 1;
+    refused(CT("\"num_bits\":8,\"symmetric\":true," BY_GROUP), t, 3, "\"a.weight_zero_point\": wanted I8 [16, 4]");
+    t[0].n_dims = 1;
+    refused(CT("\"num_bits\":8,\"symmetric\":true," BY_GROUP), t, 2, "wanted I8 [outputs, inputs], found I8 [16]");
+}
+
 /* Codes that are no weight's, and a weight that is there twice. */
 static void strays_are_refused_by_name(void **state)
 {
@@ -307,7 +465,9 @@ int main(void)
     const struct CMUnitTest test[] = {
         cmocka_unit_test(gptq_is_read), cmocka_unit_test(gptq_configs_are_refused_by_name),
         cmocka_unit_test(gptq_tensors_are_refused_by_name), cmocka_unit_test(awq_is_read),
-        cmocka_unit_test(awq_is_refused_by_name), cmocka_unit_test(strays_are_refused_by_name),
+        cmocka_unit_test(awq_is_refused_by_name), cmocka_unit_test(words_are_read), cmocka_unit_test(no_list_is_read),
+        cmocka_unit_test(bytes_are_read), cmocka_unit_test(compressed_is_refused_by_name),
+        cmocka_unit_test(strays_are_refused_by_name),
     };
 
     return cmocka_run_group_tests(test, NULL, NULL);
