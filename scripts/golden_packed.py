@@ -3,10 +3,11 @@
 
     python3 scripts/golden_packed.py [NAME...]         writes tests/golden/models/NAME/, or these alone
 
-It needs, besides scripts/requirements.txt, gptqmodel 7.7.0, autoawq 0.2.9 and compressed-tensors 0.20.1.
+It needs, besides scripts/requirements.txt, gptqmodel 7.7.0, autoawq 0.2.9, compressed-tensors 0.20.1 and
+bitsandbytes 0.50.2.
 
 Who made the format packs each matrix and makes numbers of it again: gptqmodel, AutoAWQ or compressed-tensors, in the
-type of the scales. The logits are those of these numbers, computed in float32 by transformers.
+type of the scales, and bitsandbytes. The logits are those of these numbers, computed in float32 by transformers.
 """
 import json
 import sys
@@ -95,12 +96,26 @@ def compressed(w, how, seed):
     return tensors, values
 
 
-def make(name, seed, pack, arch, sizes, how, head):
-    """head: lm_head is packed, too."""
+def bnb(w, how, seed):
+    """bitsandbytes' tensors, and its numbers."""
+    from bitsandbytes import functional
+
+    if how["load_in_8bit"]:
+        codes, most, _ = functional.int8_vectorwise_quant(w.to(F16))
+        return ({"weight": codes, "SCB": most, "weight_format": torch.tensor(0, dtype=torch.uint8)},
+                functional.int8_vectorwise_dequant(codes, most))
+    codes, state = functional.quantize_4bit(w.to(BF16), quant_type=how["bnb_4bit_quant_type"],
+                                            compress_statistics=how["bnb_4bit_use_double_quant"])
+    beside = state.as_dict(packed=True)
+    return {"weight": codes} | {f"weight.{n}": t for n, t in beside.items()}, functional.dequantize_4bit(codes, state)
+
+
+def make(name, seed, pack, arch, sizes, how, head, dtype=F16):
+    """head: lm_head is packed, too. dtype: of all else."""
     path, tokens = fresh(name, seed, sizes["vocab_size"])
     model, state, whole = build(arch, sizes, seed), {}, {}
     for n, w in model.state_dict().items():
-        whole[n] = w.to(F16)
+        whole[n] = w.to(dtype)
         if w.ndim < 2 or "embed" in n or (n == "lm_head.weight" and not head):
             state[n] = whole[n]
             continue
@@ -108,7 +123,7 @@ def make(name, seed, pack, arch, sizes, how, head):
         whole[n] = values
         state.update({n.removesuffix("weight") + part: t.contiguous() for part, t in tensors.items()})
     save_weights(path, state, 1)
-    config = config_json(model.config, "new", F16) | {"quantization_config": how}
+    config = config_json(model.config, "new", dtype) | {"quantization_config": how}
     (path / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     before = logits(model, tokens)
     model.load_state_dict({n: w.float() for n, w in whole.items()})
@@ -145,6 +160,19 @@ MODELS = {
                       {"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": False, "sym": True,
                        "lm_head": True, "checkpoint_format": "gptq_v2", "format": "gptq_v2", "pack_dtype": "int32"},
                       True),
+    "llama_nf4": (31, bnb, "llama", size(2, 64, 2, 1, 96, rope_parameters=PLAIN, head_dim=32),
+                  {"quant_method": "bitsandbytes", "load_in_4bit": True, "load_in_8bit": False,
+                   "_load_in_4bit": True, "_load_in_8bit": False, "bnb_4bit_quant_type": "nf4",
+                   "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "bfloat16",
+                   "bnb_4bit_quant_storage": "uint8", "llm_int8_enable_fp32_cpu_offload": False,
+                   "llm_int8_has_fp16_weight": False, "llm_int8_skip_modules": ["lm_head"],
+                   "llm_int8_threshold": 6.0}, False, BF16),
+    "llama_fp4": (32, bnb, "llama", size(2, 40, 2, 1, 56, rope_parameters=PLAIN, head_dim=20),
+                  {"quant_method": "bitsandbytes", "load_in_4bit": True, "load_in_8bit": False,
+                   "bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": False}, False, BF16),
+    "llama_bnb8": (33, bnb, "llama", size(2, 40, 2, 1, 56, rope_parameters=PLAIN, head_dim=20),
+                   {"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": True,
+                    "llm_int8_threshold": 6.0}, False),
 }
 
 

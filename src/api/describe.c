@@ -113,6 +113,8 @@ static void tell_packing(gram_info *out, const gr_quantization *q)
         return;
     }
     part(v, "%u bits", q->bits);
+    if (!strcmp(q->method, "bitsandbytes"))     /* each tensor says what shares a scale */
+        return;
     if (q->group)
         part(v, "a scale for %zu inputs", q->group);
     else

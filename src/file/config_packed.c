@@ -242,6 +242,31 @@ static gram_status read_awq(const struct gr_config_in *in, const json_t *packed,
     return rc ? rc : read_group(in, json_object_get(packed, "group_size"), &q->group, err);
 }
 
+/* ---- bitsandbytes ----------------------------------------------------------------------------------- */
+
+/* In which type others compute, and what is a question of memory, is let be. */
+static gram_status read_bnb(const struct gr_config_in *in, const json_t *packed, gr_quantization *p, bool *rounded,
+                            gram_err *err)
+{
+    static const char *const types[] = { "nf4", "fp4", NULL }, *const bytes[] = { "uint8", NULL };
+    static const struct packed_key known[] = {
+        { "quant_method", NULL }, { "load_in_4bit", NULL }, { "load_in_8bit", NULL }, { "_load_in_4bit", NULL },
+        { "_load_in_8bit", NULL }, { "bnb_4bit_quant_type", types }, { "bnb_4bit_quant_storage", bytes },
+        { "bnb_4bit_compute_dtype", NULL }, { "bnb_4bit_use_double_quant", NULL }, { "llm_int8_threshold", NULL },
+        { "llm_int8_skip_modules", NULL }, { "llm_int8_enable_fp32_cpu_offload", NULL },
+    };
+    bool four = json_is_true(json_object_get(packed, "load_in_4bit")) ||
+                json_is_true(json_object_get(packed, "_load_in_4bit"));
+    bool eight = json_is_true(json_object_get(packed, "load_in_8bit")) ||
+                 json_is_true(json_object_get(packed, "_load_in_8bit"));
+
+    if (four && eight)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: the packed weights are said to have both 4 bits and 8", in->name);
+    p->bits = four ? 4 : 8;
+    *rounded = eight;
+    return check_section(in, packed, known, GR_COUNT(known), err);
+}
+
 /* ---- The section ------------------------------------------------------------------------------------ */
 
 /* rounded: other programs round activations, too. */
@@ -278,9 +303,13 @@ static gram_status read_packing(const struct gr_config_in *in, gr_quantization *
         p->method = "awq";
         return read_awq(in, packed, p, err);
     }
+    if (name && !strcmp(name, "bitsandbytes")) {
+        p->method = "bitsandbytes";
+        return read_bnb(in, packed, p, rounded, err);
+    }
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: weights packed by \"%s\" are not supported; F64, F32, F16, BF16, "
-                   "F8_E4M3 (fp8, compressed-tensors), whole numbers (gptq, awq, compressed-tensors) and GGUF are",
-                   in->name, name ? name : "quantization_config");
+                   "F8_E4M3 (fp8, compressed-tensors), whole numbers (gptq, awq, compressed-tensors, bitsandbytes) and "
+                   "GGUF are", in->name, name ? name : "quantization_config");
 }
 
 gram_status gr_quantization_read(gr_quantization *out, const char *dir, gram_err *err)

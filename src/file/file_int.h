@@ -54,6 +54,7 @@ struct gr_codes {
 const gr_named *gr_codes_beside(const struct gr_codes *c, const char *part);    /* "X.part"; NULL: none */
 gram_status gr_fp8_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
 gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
+gram_status gr_bnb_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
 /* "quantization_config" of DIR/config.json. */
 gram_status gr_quantization_read(gr_quantization *out, const char *dir, gram_err *err);
 

@@ -29,7 +29,8 @@ struct gr_st {
 
 static bool dtype_of(const char *s, bool codes, gr_dtype *out)
 {
-    static const gr_dtype known[] = { GR_F32, GR_F16, GR_BF16, GR_F64, GR_F8_E4M3, GR_I8, GR_I32, GR_I64 };
+    static const gr_dtype known[] = { GR_F32, GR_F16, GR_BF16, GR_F64, GR_F8_E4M3, GR_U8, GR_I8, GR_I32,
+                                      GR_I64 };
 
     for (size_t i = 0; i < GR_COUNT(known); i++)
         if (!strcmp(s, gr_dtype_name(known[i])) && (codes || !gr_dtype_is_codes(known[i]))) {

@@ -13,14 +13,26 @@ struct form {
     const char *code;
     gr_dtype type;
     gram_status (*make)(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
-    const char *part[5];
+    const char *part[6];
 };
+
+static gram_status make_bytes(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
+{
+    bool bnb = c->how->method && !strcmp(c->how->method, "bitsandbytes");
+
+    return bnb ? gr_bnb_make(out, made, c, err) : gr_whole_make(out, made, c, err);
+}
+
 static const struct form forms[] = {
     { "weight", GR_F8_E4M3, gr_fp8_make, { "weight_scale_inv", "weight_scale", "input_scale", "activation_scale" } },
     { "qweight", GR_I32, gr_whole_make, { "qzeros", "scales", "g_idx" } },
     { "weight_packed", GR_I32, gr_whole_make,
       { "weight_scale", "weight_zero_point", "weight_shape", "weight_g_idx", "input_scale" } },
-    { "weight", GR_I8, gr_whole_make, { "weight_scale", "weight_zero_point", "input_scale", "input_zero_point" } },
+    { "weight", GR_I8, make_bytes,
+      { "weight_scale", "weight_zero_point", "input_scale", "input_zero_point", "SCB", "weight_format" } },
+    { "weight", GR_U8, gr_bnb_make,
+      { "weight.absmax", "weight.quant_map", "weight.nested_absmax", "weight.nested_quant_map",
+        "weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4" } },
 };
 
 /* "X.part" for "X.code"; false where the name is no such one, or too long. */

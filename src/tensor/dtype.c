@@ -55,6 +55,7 @@ static const struct { const char *name; size_t block, bytes; } type[GR_DTYPES] =
     [GR_F64]     = { "F64",       1,   8 },
     [GR_F8_E4M3]   = { "F8_E4M3",    1,  1 },
     [GR_F8_SCALED] = { "F8_SCALED", 32, 36 },
+    [GR_U8]  = { "U8",  1, 1 },
     [GR_I8]  = { "I8",  1, 1 },
     [GR_I32] = { "I32", 1, 4 },
     [GR_I64] = { "I64", 1, 8 },
@@ -424,6 +425,6 @@ void gr_dequant(float *y, const void *x, gr_dtype t, size_t n)
     case GR_F64: dequant_f64(y, x, n); break;
     case GR_F8_E4M3:   dequant_f8(y, x, n);        break;
     case GR_F8_SCALED: dequant_f8_scaled(y, x, n); break;
-    case GR_I8: case GR_I32: case GR_I64: case GR_DTYPES: break;
+    case GR_U8: case GR_I8: case GR_I32: case GR_I64: case GR_DTYPES: break;
     }
 }

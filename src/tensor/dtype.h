@@ -1,8 +1,8 @@
 /* dtype.h - the types that weights come in, and how many bytes they take.
  *
  * Quantised types are stored as rows of blocks along the input dimension; a row is whole blocks. F8_SCALED is in no
- * file: what F8_E4M3 becomes that has scales beside it (file/fp8.c). I8, I32 and I64 have no values: codes of packed
- * weights lie in them, which file/unpack.c makes weights of before anybody else sees them. */
+ * file: what F8_E4M3 becomes that has scales beside it (file/fp8.c). U8, I8, I32 and I64 have no values: codes of
+ * packed weights lie in them, which file/unpack.c makes weights of before anybody else sees them. */
 #ifndef GR_TENSOR_DTYPE_H
 #define GR_TENSOR_DTYPE_H
 
@@ -14,7 +14,7 @@ typedef enum {
     GR_F32, GR_F16, GR_BF16,
     GR_Q4_0, GR_Q4_1, GR_Q5_0, GR_Q5_1, GR_Q8_0, GR_Q2_K, GR_Q3_K, GR_Q4_K, GR_Q5_K, GR_Q6_K,
     GR_IQ1_S, GR_IQ1_M, GR_IQ2_XXS, GR_IQ2_XS, GR_IQ2_S, GR_IQ3_XXS, GR_IQ3_S, GR_IQ4_NL, GR_IQ4_XS,
-    GR_F64, GR_F8_E4M3, GR_F8_SCALED, GR_I8, GR_I32, GR_I64,
+    GR_F64, GR_F8_E4M3, GR_F8_SCALED, GR_U8, GR_I8, GR_I32, GR_I64,
     GR_DTYPES
 } gr_dtype;
 
@@ -23,7 +23,7 @@ size_t gr_dtype_block(gr_dtype t);              /* values in a block: 1, 32 or 2
 size_t gr_dtype_bytes(gr_dtype t);              /* bytes in a block */
 /* Whether kernels read its values where they lie: F32, F16 and BF16. */
 static inline bool gr_dtype_is_plain(gr_dtype t) { return t <= GR_BF16; }
-static inline bool gr_dtype_is_codes(gr_dtype t) { return t == GR_I8 || t == GR_I32 || t == GR_I64; }
+static inline bool gr_dtype_is_codes(gr_dtype t) { return t >= GR_U8 && t <= GR_I64; }
 /* Bytes of a row of K values; false where K is not whole blocks or the product wraps. */
 bool gr_dtype_row_bytes(gr_dtype t, size_t K, size_t *bytes);
 

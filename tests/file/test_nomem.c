@@ -74,10 +74,14 @@ static gram_status open_unaligned(gram_err *err)
 
 static gram_status open_packed(gram_err *err)
 {
-    gr_weights *w;
-    gram_status rc = gr_weights_open_dir(&w, "tests/golden/models/llama_gptq", err);
+    static const char *const dir[] = { "tests/golden/models/llama_gptq", "tests/golden/models/llama_nf4" };
+    gram_status rc = GRAM_OK;
 
-    gr_weights_close(w);
+    for (size_t i = 0; i < GR_COUNT(dir) && !rc; i++) {
+        gr_weights *w;
+        rc = gr_weights_open_dir(&w, dir[i], err);
+        gr_weights_close(w);
+    }
     return rc;
 }
 

@@ -1,5 +1,6 @@
 /* test_unpack.c - weights packed as whole numbers: each value as its format defines it, and what does not fit by name.
  * That the definitions are those of who made the formats is tests/model/test_golden_models.c's to say. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +10,12 @@
 enum { IN = 16, OUT = 16, GROUP = 4, GROUPS = IN / GROUP, MOST = 6 };
 
 /* A tensor on its way into a file. */
-struct tensor { const char *name, *type; size_t dim[3], n_dims; uint8_t data[512]; };
+struct tensor { const char *name, *type; size_t dim[3], n_dims; uint8_t data[1024]; };
 
 static size_t bytes_of(const struct tensor *t)
 {
-    size_t n = !strcmp(t->type, "I8") ? 1 : !strcmp(t->type, "I32") || !strcmp(t->type, "F32") ? 4 :
-               !strcmp(t->type, "I64") ? 8 : 2;
+    size_t n = !strcmp(t->type, "I8") || !strcmp(t->type, "U8") ? 1 : !strcmp(t->type, "I64") ? 8 :
+               !strcmp(t->type, "I32") || !strcmp(t->type, "F32") ? 4 : 2;
 
     for (size_t i = 0; i < t->n_dims; i++)
         n *= t->dim[i];
@@ -444,6 +445,172 @@ static void compressed_is_refused_by_name(void **state)
     refused(CT("\"num_bits\":8,\"symmetric\":true," BY_GROUP), t, 2, "wanted I8 [outputs, inputs], found I8 [16]");
 }
 
+/* ---- bitsandbytes ----------------------------------------------------------------------------------- */
+
+#define BNB(more) "{\"quantization_config\":{\"quant_method\":\"bitsandbytes\"," more "}}"
+#define NF4 "\"load_in_4bit\":true,\"bnb_4bit_quant_type\":\"nf4\",\"bnb_4bit_quant_storage\":\"uint8\""
+
+enum { ROWS = 3, COLS = 5, BLOCK = 4, BLOCKS = 4, OUTER = 3, PARTS = 6 };
+
+static const char whole_state[] = "{\"quant_type\": \"nf4\", \"blocksize\": 4, \"dtype\": \"bfloat16\", "
+                                  "\"shape\": [3, 5]}";
+static const char nested_state[] = "{\"quant_type\": \"nf4\", \"blocksize\": 4, \"dtype\": \"float32\", "
+                                   "\"shape\": [3, 5], \"nested_blocksize\": 3, \"nested_dtype\": \"float32\", "
+                                   "\"nested_offset\": 0.25}";
+
+static float number_of(size_t code) { return (float)code / 8 - 1; }
+static size_t code_at(size_t i) { return (5 * i + 3) % 16; }
+static float most_at(size_t block) { return (float)(block + 1) / 2; }
+
+static void put_state(struct tensor *t, const char *json)
+{
+    t->dim[0] = strlen(json);
+    memcpy(t->data, json, t->dim[0]);
+}
+
+static void put_floats(struct tensor *t, float of(size_t i), size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy(t->data + 4 * i, &(float){ of(i) }, 4);
+}
+
+/* A code of absmax is the index of the second half of what it would be; the outer block doubles it. */
+static float outer_number(size_t i) { return (float)i / 64; }
+static float outer_most(size_t i) { return (float)(i + 1); }
+
+/* 15 codes of 4 bits, whose blocks of 4 go on from row to row. nested: absmax are codes, too. */
+static void make_bnb(struct tensor t[PARTS], bool nested)
+{
+    struct tensor made[PARTS] = {
+        { "a.weight", "U8", { 8, 1 }, 2, { 0 } }, { "a.weight.quant_map", "F32", { 16 }, 1, { 0 } },
+        { "a.weight.absmax", nested ? "U8" : "F32", { BLOCKS }, 1, { 0 } },
+        { "a.weight.quant_state.bitsandbytes__nf4", "U8", { 0 }, 1, { 0 } },
+        { "a.weight.nested_absmax", nested ? "F32" : NULL, { 2 }, 1, { 0 } },
+        { "a.weight.nested_quant_map", nested ? "F32" : NULL, { 256 }, 1, { 0 } },
+    };
+
+    for (size_t i = 0; i < ROWS * COLS; i++)
+        made[0].data[i / 2] |= (uint8_t)(code_at(i) << (i % 2 ? 0 : 4));
+    put_floats(&made[1], number_of, 16);
+    if (nested) {
+        for (size_t b = 0; b < BLOCKS; b++)
+            made[2].data[b] = (uint8_t)(8 * b);
+        put_floats(&made[4], outer_most, 2);
+        put_floats(&made[5], outer_number, 256);
+    } else {
+        put_floats(&made[2], most_at, BLOCKS);
+    }
+    put_state(&made[3], nested ? nested_state : whole_state);
+    memcpy(t, made, sizeof made);
+}
+
+static void bnb_is_read(void **state)
+{
+    (void)state;
+    for (int nested = 0; nested < 2; nested++) {
+        struct tensor t[PARTS];
+        const gr_named *a;
+        gr_weights *w;
+        make_bnb(t, nested);
+        CHECK_OK(open_tensors(&w, BNB(NF4), t, PARTS));
+        a = gr_weights_find(w, "a.weight");
+        assert_true(gr_weights_count(w) == 1 && a && a->n_dims == 2 && a->dim[0] == ROWS && a->dim[1] == COLS);
+        assert_int_equal(a->type, nested ? GR_F32 : GR_BF16);
+        for (size_t i = 0; i < ROWS * COLS; i++) {
+            size_t b = i / BLOCK;
+            float most = nested ? outer_number(8 * b) * outer_most(b / OUTER) + 0.25f : most_at(b);
+            CHECK_NEAR(gr_named_value(a, i), number_of(code_at(i)) * most, 0);         /* of few bits: exact */
+        }
+        gr_weights_close(w);
+    }
+}
+
+static void bnb_of_eight_bits_is_read(void **state)
+{
+    struct tensor t[3] = { { "a.weight", "I8", { 2, 2 }, 2, { 127, 0, 129, 64 } },
+                           { "a.SCB", "F32", { 2 }, 1, { 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40 } },     /* 1 and 2 */
+                           { "a.weight_format", "U8", { 0 }, 0, { 0 } } };
+    static const float want[] = { 1, 0, -2, 128.0f / 127 };
+    gr_weights *w;
+
+    (void)state;
+    CHECK_OK(open_tensors(&w, BNB("\"load_in_8bit\":true,\"llm_int8_threshold\":6.0"), t, 3));
+    for (size_t i = 0; i < 4; i++)          /* two roundings */
+        CHECK_NEAR(gr_named_value(gr_weights_find(w, "a.weight"), i), want[i], 2.4e-7);
+    assert_int_equal(gr_weights_count(w), 1);
+    gr_weights_close(w);
+    refused(BNB(NF4), t, 3, "has no \"quantization_config\" of bitsandbytes with 8 bits");
+    refused("{}", t, 3, "config.json has no \"quantization_config\" that says how");
+    t[2].data[0] = 1;
+    refused(BNB("\"load_in_8bit\":true"), t, 3, "\"a.weight_format\": wanted the number 0");
+    refused(BNB("\"load_in_8bit\":true,\"load_in_4bit\":true"), t, 3, "both 4 bits and 8");
+    refused(BNB("\"load_in_8bit\":true,\"llm_int8_has_fp16_weight\":true"), t, 3, "llm_int8_has_fp16_weight");
+    refused(BNB("\"load_in_8bit\":true"), t, 1, "wanted a tensor \"SCB\" beside it");
+}
+
+static void bnb_is_refused_by_name(void **state)
+{
+    static const struct { size_t which; struct tensor as; const char *why; } bad[] = {
+        { 0, { "a.weight", "U8", { 7, 1 }, 2, { 0 } },
+          "\"a.weight\": wanted 8 bytes, two codes in each, for [3, 5]; found 7" },
+        { 1, { "a.weight.quant_map", "F32", { 8 }, 1, { 0 } }, "\"a.weight.quant_map\": wanted F32 [16]" },
+        { 1, { "a.quant_map", "F32", { 16 }, 1, { 0 } }, "wanted a tensor \"weight.quant_map\" beside it" },
+        { 2, { "a.weight.absmax", "F32", { 5 }, 1, { 0 } }, "\"a.weight.absmax\": wanted F32 [4], found F32 of" },
+        { 2, { "a.weight.absmax", "U8", { 4 }, 1, { 0 } }, "\"a.weight.absmax\": wanted F32 [4], found U8" },
+        { 2, { "a.weight.absmax", "F32", { 4 }, 1, { 0, 0, 0x80, 0x7f } }, "a value of row 0 is no finite number" },
+        { 3, { "a.weight.quant_state.bitsandbytes__nf5", "U8", { 2 }, 1, { '{', '}' } }, "wanted quant_state" },
+        { 3, { "a.weight.quant_state.bitsandbytes__fp4", "U8", { 2 }, 1, { '{', '}' } }, "\"quant_type\" is not what" },
+        { 3, { "a.weight.quant_state.bitsandbytes__nf4", "U8", { 1 }, 1, { '{' } }, "bitsandbytes__nf4" },
+        { 3, { "a.weight.quant_state.bitsandbytes__nf4", "F32", { 2 }, 1, { '{', '}' } }, "wanted JSON as U8" },
+    };
+    static const char *const json[][2] = {
+        { "\"nf4\", \"blocksize\": 4, \"dtype\": \"int8\", \"shape\": [3, 5]", "wanted the \"dtype\" float32" },
+        { "\"nf4\", \"blocksize\": 0, \"dtype\": \"float16\", \"shape\": [3, 5]", "\"blocksize\" above 0" },
+        { "\"nf4\", \"blocksize\": 4, \"dtype\": \"float16\", \"shape\": [3]", "\"shape\" of two counts" },
+        { "\"nf4\", \"blocksize\": 4, \"dtype\": \"float16\", \"shape\": [9, 4611686018427387904]", "two counts" },
+        { "\"nf4\", \"blocksize\": 4, \"dtype\": \"float16\", \"shape\": [3, 5], \"skew\": 1",
+          "key that is not known" },
+        { "\"nf4\", \"blocksize\": 4, \"dtype\": \"float16\", \"shape\": [3, 5], \"nested_offset\": 1",
+          "wanted a \"nested_blocksize\" above 0" },
+        { "\"nf4\", \"blocksize\": 4, \"dtype\": \"float16\", \"shape\": [3, 5], \"nested_blocksize\": 3, "
+          "\"nested_dtype\": \"float16\", \"nested_offset\": 1", "\"nested_dtype\" float32" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        struct tensor t[PARTS];
+        make_bnb(t, false);
+        t[bad[i].which] = bad[i].as;
+        refused(BNB(NF4), t, PARTS, bad[i].why);
+    }
+    for (size_t i = 0; i < GR_COUNT(json); i++) {
+        struct tensor t[PARTS];
+        char text[256];
+        make_bnb(t, false);
+        snprintf(text, sizeof text, "{\"quant_type\": %s}", json[i][0]);
+        put_state(&t[3], text);
+        refused(BNB(NF4), t, PARTS, json[i][1]);
+    }
+}
+
+static void bnb_configs_are_refused_by_name(void **state)
+{
+    static const char *const bad[][2] = {
+        { "{}", "has no \"quantization_config\" of bitsandbytes with 4 bits" },
+        { GPTQ("\"bits\":4"), "has no \"quantization_config\" of bitsandbytes with 4 bits" },
+        { BNB("\"load_in_8bit\":true"), "of bitsandbytes with 4 bits" },
+        { BNB("\"load_in_4bit\":true,\"bnb_4bit_quant_type\":\"af4\""), "\"bnb_4bit_quant_type\" af4" },
+        { BNB("\"load_in_4bit\":true,\"bnb_4bit_quant_storage\":\"bfloat16\""), "\"bnb_4bit_quant_storage\" bfloat16" },
+        { BNB("\"load_in_4bit\":true,\"hadamard\":2"), "\"hadamard\" (its value)" },
+    };
+    struct tensor t[PARTS];
+
+    (void)state;
+    make_bnb(t, true);
+    for (size_t i = 0; i < GR_COUNT(bad); i++)
+        refused(bad[i][0], t, PARTS, bad[i][1]);
+}
+
 /* Codes that are no weight's, and a weight that is there twice. */
 static void strays_are_refused_by_name(void **state)
 {
@@ -468,6 +635,8 @@ int main(void)
         cmocka_unit_test(awq_is_refused_by_name), cmocka_unit_test(words_are_read), cmocka_unit_test(no_list_is_read),
         cmocka_unit_test(bytes_are_read), cmocka_unit_test(compressed_is_refused_by_name),
         cmocka_unit_test(strays_are_refused_by_name),
+        cmocka_unit_test(bnb_is_read), cmocka_unit_test(bnb_of_eight_bits_is_read),
+        cmocka_unit_test(bnb_is_refused_by_name), cmocka_unit_test(bnb_configs_are_refused_by_name),
     };
 
     return cmocka_run_group_tests(test, NULL, NULL);

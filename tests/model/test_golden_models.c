@@ -365,6 +365,7 @@ int main(int argc, char **argv)
         MODEL("llama_mha"), MODEL("llama_gqa"), MODEL("llama_scaled"), MODEL("llama_scaled_new"),
         MODEL("qwen3_fp8"), MODEL("llama_fp8_channels"), MODEL("llama_gptq"), MODEL("llama_gptq_v2"),
         MODEL("qwen2_awq"), MODEL("llama_ct_packed"), MODEL("llama_ct_int8"),
+        MODEL("llama_nf4"), MODEL("llama_fp4"), MODEL("llama_bnb8"),
         MODEL("llama_f64"), MODEL("llama_yarn"), MODEL("gguf_yarn"),
         MODEL("llama_linear"), MODEL("llama_bias"), MODEL("mistral_window"), MODEL("mistral_wide"), MODEL("qwen2"),
         MODEL("qwen2_window"), MODEL("qwen3"), MODEL("qwen3_sharded"), MODEL("gemma3"), MODEL("gemma3_untied"),
