@@ -288,8 +288,8 @@ static bool say_reward(json_t *root, const gr_config *cfg)
     return ok;
 }
 
-/* transformers rounds the weights to the dtype that config.json says, and ties what it says is tied. A text that says
- * all this stays as it is. */
+/* transformers rounds the weights to the dtype that config.json says, and ties what it says is tied; what is written is
+ * not packed any more. A text that says all this stays as it is. */
 static gram_status edit_config(const char *path, const char *dtype, const gr_config *cfg, char **text, size_t *n,
                                gram_err *err)
 {
@@ -304,6 +304,7 @@ static gram_status edit_config(const char *path, const char *dtype, const gr_con
         changed = true;
         ok = !json_object_set_new(root, "tie_word_embeddings", json_false());
     }
+    changed = !json_object_del(root, "quantization_config") || changed;
     for (size_t i = 0; i < GR_COUNT(key); i++) {
         const json_t *v = json_object_get(root, key[i]);
         if (v && !(json_is_string(v) && !strcmp(json_string_value(v), dtype))) {

@@ -106,6 +106,26 @@ static void every_architecture_keeps_its_bits(void **state)
     }
 }
 
+/* What was packed is an ordinary model when it is written, and its config.json says so. */
+static void packed_models_become_plain(void **state)
+{
+    static const char *const name[] = { "qwen3_fp8", "llama_fp8_channels", "llama_gptq", "llama_gptq_v2", "qwen2_awq",
+                                        "llama_ct_packed", "llama_ct_int8", "llama_nf4", "llama_fp4", "llama_bnb8" };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(name); i++) {
+        char *plain = in_dir(name[i], "_plain"), *bytes = in_dir(name[i], "_int8"), *from;
+        gram_info info;
+        assert_true(asprintf(&from, MODELS "%s", name[i]) > 0);
+        convert(from, plain, GRAM_STORE_F32);
+        same_logits(name[i], from, plain);
+        same_values(from, plain, 0);
+        convert(from, bytes, GRAM_STORE_INT8);
+        CHECK_OK(gram_inspect(bytes, NULL, &info, &check_err));
+        free(plain), free(bytes), free(from);
+    }
+}
+
 /* YaRN as llama.cpp has it, with any attention factor; what it does not have is refused. */
 static void yarn_is_carried_or_refused(void **state)
 {
@@ -350,7 +370,7 @@ static void a_full_disk_leaves_what_was_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_architecture_keeps_its_bits),
+        cmocka_unit_test(every_architecture_keeps_its_bits), cmocka_unit_test(packed_models_become_plain),
         cmocka_unit_test(yarn_is_carried_or_refused),
         cmocka_unit_test(experts_are_taken_apart_and_stacked),
         cmocka_unit_test(halves_are_written_and_read),
