@@ -121,22 +121,6 @@ static gram_status read_state(struct state *s, gram_err *err)
     return why ? wrong_state(t, s->c->path, why, err) : rc;
 }
 
-/* A tensor beside the codes of so many values. */
-static gram_status need(const gr_named **out, const struct gr_codes *c, const char *part, gr_dtype type, size_t n,
-                        gram_err *err)
-{
-    const gr_named *t = *out = gr_codes_beside(c, part);
-
-    if (!t)
-        return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": wanted a tensor \"%s\" beside it, found none", c->path,
-                       c->t->name, part);
-    if (t->type == type && t->n_dims == 1 && t->dim[0] == n)
-        return GRAM_OK;
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted %s [%zu], found %s of %zu dimensions and "
-                   "%zu bytes", c->path, t->name, gr_dtype_name(type), n, gr_dtype_name(t->type), t->n_dims,
-                   (size_t)t->bytes);
-}
-
 static gram_status find_state(struct state *s, gram_err *err)
 {
     const struct gr_codes *c = s->c;
@@ -149,29 +133,30 @@ static gram_status find_state(struct state *s, gram_err *err)
     if (c->t->bytes != n / 2 + n % 2)
         return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": wanted %zu bytes, two codes in each, for [%zu, %zu]; "
                        "found %zu", c->path, c->t->name, n / 2 + n % 2, s->rows, s->cols, (size_t)c->t->bytes);
-    rc = need(&s->map, c, "weight.quant_map", GR_F32, 16, err);
+    rc = gr_codes_need(&s->map, c, "weight.quant_map", GR_F32, (size_t[]){ 16 }, 1, err);
     if (!rc)
-        rc = need(&s->most, c, "weight.absmax", s->outer ? GR_U8 : GR_F32, s->blocks, err);
+        rc = gr_codes_need(&s->most, c, "weight.absmax", s->outer ? GR_U8 : GR_F32, &s->blocks, 1, err);
     if (!rc && s->outer)
-        rc = need(&s->outer_most, c, "weight.nested_absmax", GR_F32,
-                  s->blocks / s->outer + (s->blocks % s->outer > 0), err);
+        rc = gr_codes_need(&s->outer_most, c, "weight.nested_absmax", GR_F32,
+                           (size_t[]){ s->blocks / s->outer + (s->blocks % s->outer > 0) }, 1, err);
     if (!rc && s->outer)
-        rc = need(&s->outer_map, c, "weight.nested_quant_map", GR_F32, 256, err);
+        rc = gr_codes_need(&s->outer_map, c, "weight.nested_quant_map", GR_F32, (size_t[]){ 256 }, 1, err);
     return rc;
 }
 
 static gram_status find_rows(struct state *s, gram_err *err)
 {
     const gr_named *t = s->c->t, *format = gr_codes_beside(s->c, "weight_format");
+    char found[128];
 
     if (t->n_dims != 2 || !t->dim[0] || !t->dim[1])
-        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted I8 [outputs, inputs], found %zu dimensions",
-                       s->c->path, t->name, t->n_dims);
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted I8 [outputs, inputs], found %s", s->c->path,
+                       t->name, gr_codes_shape(found, t));
     if (format && (format->type != GR_U8 || format->bytes != 1 || *(const uint8_t *)format->data != 0))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted the number 0, rows as they are, of one byte",
                        s->c->path, format->name);
     s->rows = t->dim[0], s->cols = t->dim[1];
-    return need(&s->most, s->c, "SCB", GR_F32, s->rows, err);
+    return gr_codes_need(&s->most, s->c, "SCB", GR_F32, &s->rows, 1, err);
 }
 
 /* ---- The weight ------------------------------------------------------------------------------------- */
@@ -189,8 +174,9 @@ static float most_of(const struct state *s, size_t block)
     return x + s->offset;
 }
 
-static void four_bits(float *row, const struct state *s, size_t r)
+static void four_bits(void *arg, size_t r, float *row)
 {
+    const struct state *s = arg;
     const uint8_t *code = s->c->t->data;
     const float *map = s->map->data;
     float most = 0;
@@ -203,8 +189,9 @@ static void four_bits(float *row, const struct state *s, size_t r)
 }
 
 /* The two products are bitsandbytes' own, and its constant is the nearest to 1/127. */
-static void eight_bits(float *row, const struct state *s, size_t r)
+static void eight_bits(void *arg, size_t r, float *row)
 {
+    const struct state *s = arg;
     const int8_t *code = (const int8_t *)s->c->t->data + r * s->cols;
     float most = ((const float *)s->most->data)[r];
 
@@ -212,31 +199,6 @@ static void eight_bits(float *row, const struct state *s, size_t r)
         float x = (float)code[k] * most;
         row[k] = x * (1.0f / 127);
     }
-}
-
-static gram_status fill(gr_named *out, gr_scaled *made, const struct state *s, gram_err *err)
-{
-    const struct gr_codes *c = s->c;
-    float *values = gr_calloc(s->cols, sizeof *values);
-    size_t row;
-    gram_status rc = GRAM_OK;
-
-    *out = (gr_named){ .name = c->t->name, .type = s->type, .n_dims = 2, .dim = { s->rows, s->cols } };
-    if (values && gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, s->cols, &row))
-        made->data = gr_alloc_aligned(out->bytes, 1);
-    if (!made->data)
-        rc = gr_fail(err, GRAM_ENOMEM, "%s: out of memory for tensor \"%s\"", c->path, c->t->name);
-    out->data = made->data;
-    made->name = out->name;
-    made->size[0] = s->rows, made->size[1] = s->cols;
-    for (size_t r = 0; r < s->rows && !rc; r++) {
-        (c->t->type == GR_U8 ? four_bits : eight_bits)(values, s, r);
-        if (!gr_quantize((char *)made->data + r * row, out->type, values, s->cols))
-            rc = gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite number, or beyond "
-                         "what %s holds", c->path, out->name, r, gr_dtype_name(out->type));
-    }
-    free(values);
-    return rc;
 }
 
 gram_status gr_bnb_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
@@ -250,5 +212,8 @@ gram_status gr_bnb_make(gr_named *out, gr_scaled *made, const struct gr_codes *c
                        "\"quantization_config\" of bitsandbytes with %u bits", c->path, c->t->name,
                        gr_dtype_name(c->t->type), bits);
     rc = bits == 4 ? find_state(&s, err) : find_rows(&s, err);
-    return rc ? rc : fill(out, made, &s, err);
+    if (rc)
+        return rc;
+    return gr_codes_fill(out, made, c, &(gr_named){ .type = s.type, .dim = { s.rows, s.cols } },
+                         bits == 4 ? four_bits : eight_bits, &s, err);
 }

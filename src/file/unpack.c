@@ -51,6 +51,74 @@ const gr_named *gr_codes_beside(const struct gr_codes *c, const char *part)
     return beside(name, c->t->name, c->code, part) ? gr_names_find(c->all, name) : NULL;
 }
 
+const char *gr_codes_shape(char out[128], const gr_named *t)
+{
+    int n = snprintf(out, 128, "%s [", gr_dtype_name(t->type));
+
+    for (size_t i = 0; i < t->n_dims; i++)
+        n += snprintf(out + n, 128 - (size_t)n, "%s%zu", i ? ", " : "", t->dim[i]);
+    snprintf(out + n, 128 - (size_t)n, "]");
+    return out;
+}
+
+static bool has_shape(const gr_named *t, const size_t *dim, size_t n_dims)
+{
+    for (size_t i = 0; i < n_dims && i < t->n_dims; i++)
+        if (t->dim[i] != dim[i])
+            return false;
+    return t->n_dims == n_dims;
+}
+
+gram_status gr_codes_need(const gr_named **out, const struct gr_codes *c, const char *part, gr_dtype type,
+                          const size_t *dim, size_t n_dims, gram_err *err)
+{
+    const gr_named *t = *out = gr_codes_beside(c, part);
+    bool any = type == GR_DTYPES;
+    char want[128], found[128];
+
+    if (!t)
+        return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": wanted a tensor \"%s\" beside it, found none", c->path,
+                       c->t->name, part);
+    if (has_shape(t, dim, n_dims) && (any ? gr_dtype_is_plain(t->type) : t->type == type))
+        return GRAM_OK;
+    gr_codes_shape(want, &(gr_named){ .type = any ? GR_F32 : type, .n_dims = n_dims,
+                                      .dim = { dim[0], n_dims > 1 ? dim[1] : 0 } });
+    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted %s%s, found %s", c->path, t->name,
+                   any ? "F16, BF16 or " : "", want, gr_codes_shape(found, t));
+}
+
+/* Its name lies behind its values. */
+gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes *c, const gr_named *what,
+                          gr_codes_row *fn, void *arg, gram_err *err)
+{
+    size_t stem = strlen(c->t->name) - strlen(c->code), all = stem + sizeof "weight", row = 0;
+    float *values = gr_calloc(what->dim[1], sizeof *values);
+    gram_status rc = GRAM_OK;
+    char *name;
+
+    *out = (gr_named){ .type = what->type, .n_dims = 2, .dim = { what->dim[0], what->dim[1] } };
+    if (values && gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, out->dim[1], &row) &&
+        gr_add(all, out->bytes, &all))
+        made->data = gr_alloc_aligned(all, 1);
+    if (!made->data) {
+        free(values);
+        return gr_fail(err, GRAM_ENOMEM, "%s: out of memory for tensor \"%s\"", c->path, c->t->name);
+    }
+    name = (char *)made->data + out->bytes;
+    snprintf(name, all - out->bytes, "%.*sweight", (int)stem, c->t->name);
+    out->data = made->data;
+    out->name = made->name = name;
+    made->size[0] = out->dim[0], made->size[1] = out->dim[1];
+    for (size_t r = 0; r < out->dim[0] && !rc; r++) {
+        fn(arg, r, values);
+        if (!gr_quantize((char *)made->data + r * row, out->type, values, out->dim[1]))
+            rc = gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite number, or beyond "
+                         "what %s holds", c->path, name, r, gr_dtype_name(out->type));
+    }
+    free(values);
+    return rc;
+}
+
 static const struct form *form_of(const gr_named *t)
 {
     char name[NAME];

@@ -38,7 +38,6 @@ struct whole {
     const gr_named *index;          /* NULL: groups are `group` inputs, one behind the other */
     size_t out, in, group, groups;
     struct part { float zero, scale; } *part;       /* [groups], of one output */
-    float *row;                     /* [in] */
 };
 
 /* ---- What lies in the file -------------------------------------------------------------------------- */
@@ -76,54 +75,20 @@ static void read_parts(struct whole *w, size_t out)
         };
 }
 
-static void make_row(struct whole *w, size_t out)
+static void make_row(void *arg, size_t out, float *row)
 {
+    struct whole *w = arg;
+
     read_parts(w, out);
     for (size_t k = 0; k < w->in; k++)
-        w->row[k] = (float)number_at(&w->code, w->c->how->bits, out, k);
+        row[k] = (float)number_at(&w->code, w->c->how->bits, out, k);
     for (size_t k = 0; k < w->in; k++) {
         const struct part *p = &w->part[group_of(w, k)];
-        w->row[k] = (w->row[k] - p->zero) * p->scale;
+        row[k] = (row[k] - p->zero) * p->scale;
     }
 }
 
 /* ---- What must be there ----------------------------------------------------------------------------- */
-
-/* A tensor's type and shape: "I32 [8, 16]". */
-static const char *shape_of(char out[128], const gr_named *t)
-{
-    int n = snprintf(out, 128, "%s [", gr_dtype_name(t->type));
-
-    for (size_t i = 0; i < t->n_dims; i++)
-        n += snprintf(out + n, 128 - (size_t)n, "%s%zu", i ? ", " : "", t->dim[i]);
-    snprintf(out + n, 128 - (size_t)n, "]");
-    return out;
-}
-
-static bool has_shape(const gr_named *t, const size_t *dim, size_t n_dims)
-{
-    for (size_t i = 0; i < n_dims && i < t->n_dims; i++)
-        if (t->dim[i] != dim[i])
-            return false;
-    return t->n_dims == n_dims;
-}
-
-/* The tensor beside the codes, of whole numbers of a type, or with GR_F32 of any that a scale may be. */
-static gram_status need(const gr_named **out, const struct gr_codes *c, const char *part, gr_dtype type,
-                        const size_t *dim, size_t n_dims, gram_err *err)
-{
-    const gr_named *t = *out = gr_codes_beside(c, part);
-    char want[128], found[128];
-
-    if (!t)
-        return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": wanted a tensor \"%s\" beside it, found none", c->path,
-                       c->t->name, part);
-    if (has_shape(t, dim, n_dims) && (type == GR_F32 ? gr_dtype_is_plain(t->type) : t->type == type))
-        return GRAM_OK;
-    shape_of(want, &(gr_named){ .type = type, .n_dims = n_dims, .dim = { dim[0], n_dims > 1 ? dim[1] : 0 } });
-    return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted %s%s, found %s", c->path, t->name,
-                   type == GR_F32 ? "F16, BF16 or " : "", want, shape_of(found, t));
-}
 
 /* How many groups there are, of inputs that are not 0 and may be many. */
 static void set_groups(struct whole *w)
@@ -155,18 +120,19 @@ static gram_status find_gptq(struct whole *w, gram_err *err)
     if (t->n_dims != 2 || !gr_mul(t->dim[0], f, &w->in) || !w->in || !t->dim[1]) {
         char found[128];
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted I32 [inputs / %zu, outputs], found %s",
-                       c->path, t->name, f, shape_of(found, t));
+                       c->path, t->name, f, gr_codes_shape(found, t));
     }
     w->out = t->dim[1];
     set_groups(w);
     w->code = (struct grid){ .t = t, .turned = true, .down = true };
     w->scale.turned = true;
     w->zero = (struct grid){ .turned = true, .more = c->how->less_one ? UINT32_MAX / ((1u << c->how->bits) - 1) : 0 };
-    rc = need(&w->scale.t, c, "scales", GR_F32, (size_t[]){ w->groups, w->out }, 2, err);
+    rc = gr_codes_need(&w->scale.t, c, "scales", GR_DTYPES, (size_t[]){ w->groups, w->out }, 2, err);
     if (!rc)
-        rc = need(&w->zero.t, c, "qzeros", GR_I32, (size_t[]){ w->groups, w->out / f + (w->out % f > 0) }, 2, err);
+        rc = gr_codes_need(&w->zero.t, c, "qzeros", GR_I32, (size_t[]){ w->groups, w->out / f + (w->out % f > 0) }, 2,
+                           err);
     if (!rc && (c->how->ordered || gr_codes_beside(c, "g_idx")))
-        rc = need(&w->index, c, "g_idx", GR_I32, &w->in, 1, err);
+        rc = gr_codes_need(&w->index, c, "g_idx", GR_I32, &w->in, 1, err);
     return rc ? rc : check_index(w, err);
 }
 
@@ -179,15 +145,15 @@ static gram_status find_awq(struct whole *w, gram_err *err)
     if (t->n_dims != 2 || !gr_mul(t->dim[1], 8, &w->out) || !w->out || !t->dim[0]) {
         char found[128];
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted I32 [inputs, outputs / 8], found %s", c->path,
-                       t->name, shape_of(found, t));
+                       t->name, gr_codes_shape(found, t));
     }
     w->in = t->dim[0];
     set_groups(w);
     w->code = (struct grid){ .t = t, .turned = true, .shuffled = true };
     w->scale.turned = true;
     w->zero = (struct grid){ .turned = true, .shuffled = true };
-    rc = need(&w->scale.t, c, "scales", GR_F32, (size_t[]){ w->groups, w->out }, 2, err);
-    return rc ? rc : need(&w->zero.t, c, "qzeros", GR_I32, (size_t[]){ w->groups, t->dim[1] }, 2, err);
+    rc = gr_codes_need(&w->scale.t, c, "scales", GR_DTYPES, (size_t[]){ w->groups, w->out }, 2, err);
+    return rc ? rc : gr_codes_need(&w->zero.t, c, "qzeros", GR_I32, (size_t[]){ w->groups, t->dim[1] }, 2, err);
 }
 
 /* The scales of compressed-tensors, [out, groups] or one. */
@@ -196,8 +162,8 @@ static gram_status find_scale(struct whole *w, gram_err *err)
     const gr_named *t = gr_codes_beside(w->c, "weight_scale");
 
     w->scale.one = t && w->groups == 1 && (t->n_dims == 0 || (t->n_dims == 1 && t->dim[0] == 1));
-    return need(&w->scale.t, w->c, "weight_scale", GR_F32, w->scale.one ? t->dim : (size_t[]){ w->out, w->groups },
-                w->scale.one ? t->n_dims : 2, err);
+    return gr_codes_need(&w->scale.t, w->c, "weight_scale", GR_DTYPES,
+                         w->scale.one ? t->dim : (size_t[]){ w->out, w->groups }, w->scale.one ? t->n_dims : 2, err);
 }
 
 static gram_status find_words(struct whole *w, gram_err *err)
@@ -207,8 +173,8 @@ static gram_status find_words(struct whole *w, gram_err *err)
     const gr_named *zero = gr_codes_beside(c, "weight_zero_point"), *index = gr_codes_beside(c, "weight_g_idx");
     size_t f = 32 / c->how->bits, size[2] = { 0 };
     char found[128];
-    gram_status rc = need(&shape, c, "weight_shape", shape && shape->type == GR_I32 ? GR_I32 : GR_I64,
-                          (size_t[]){ 2 }, 1, err);
+    gram_status rc = gr_codes_need(&shape, c, "weight_shape", shape && shape->type == GR_I32 ? GR_I32 : GR_I64,
+                                   (size_t[]){ 2 }, 1, err);
 
     for (size_t i = 0; i < 2 && !rc; i++)
         size[i] = (size_t)(shape->type == GR_I32 ? ((const int32_t *)shape->data)[i] :
@@ -216,7 +182,7 @@ static gram_status find_words(struct whole *w, gram_err *err)
     if (!rc && (t->n_dims != 2 || !size[0] || !size[1] || t->dim[0] != size[0] ||
                 t->dim[1] != size[1] / f + (size[1] % f > 0)))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" of %u bits is %s; weight_shape says [%zu, %zu]",
-                     c->path, t->name, c->how->bits, shape_of(found, t), size[0], size[1]);
+                     c->path, t->name, c->how->bits, gr_codes_shape(found, t), size[0], size[1]);
     if (!rc && zero && !c->how->zeros)
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": config.json says that the weights are symmetric",
                      c->path, zero->name);
@@ -229,10 +195,10 @@ static gram_status find_words(struct whole *w, gram_err *err)
     w->zero = (struct grid){ .down = true };
     rc = find_scale(w, err);
     if (!rc && c->how->zeros)
-        rc = need(&w->zero.t, c, "weight_zero_point", GR_I32, (size_t[]){ w->out / f + (w->out % f > 0), w->groups }, 2,
-                  err);
+        rc = gr_codes_need(&w->zero.t, c, "weight_zero_point", GR_I32,
+                           (size_t[]){ w->out / f + (w->out % f > 0), w->groups }, 2, err);
     if (!rc && (c->how->ordered || index))
-        rc = need(&w->index, c, "weight_g_idx", GR_I32, &w->in, 1, err);
+        rc = gr_codes_need(&w->index, c, "weight_g_idx", GR_I32, &w->in, 1, err);
     if (!rc && w->index && ((const int32_t *)w->index->data)[0] == -1)
         w->index = NULL;                /* how its older versions say that there is none */
     return rc ? rc : check_index(w, err);
@@ -247,46 +213,18 @@ static gram_status find_bytes(struct whole *w, gram_err *err)
 
     if (t->n_dims != 2 || !t->dim[0] || !t->dim[1])
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted I8 [outputs, inputs], found %s", c->path,
-                       t->name, shape_of(found, t));
+                       t->name, gr_codes_shape(found, t));
     w->out = t->dim[0], w->in = t->dim[1];
     set_groups(w);
     w->code = (struct grid){ .t = t };
     rc = find_scale(w, err);
     w->zero = (struct grid){ .one = w->scale.one };
     if (!rc && (c->how->zeros || zero))
-        rc = need(&w->zero.t, c, "weight_zero_point", GR_I8, w->scale.t->dim, w->scale.t->n_dims, err);
+        rc = gr_codes_need(&w->zero.t, c, "weight_zero_point", GR_I8, w->scale.t->dim, w->scale.t->n_dims, err);
     return rc;
 }
 
 /* ---- The weight ------------------------------------------------------------------------------------- */
-
-/* Its name lies behind its values. */
-static gram_status fill(gr_named *out, gr_scaled *made, struct whole *w, gram_err *err)
-{
-    const struct gr_codes *c = w->c;
-    size_t stem = strlen(c->t->name) - strlen(c->code), all = stem + sizeof "weight", row;
-    char *to;
-
-    *out = (gr_named){ .type = w->scale.t->type, .n_dims = 2, .dim = { w->out, w->in } };
-    w->part = gr_calloc(w->groups, sizeof *w->part);
-    w->row = gr_calloc(w->in, sizeof *w->row);
-    if (gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, w->in, &row) && gr_add(all, out->bytes, &all))
-        made->data = gr_alloc_aligned(all, 1);
-    if (!made->data || !w->part || !w->row)
-        return gr_fail(err, GRAM_ENOMEM, "%s: out of memory for tensor \"%s\"", c->path, c->t->name);
-    to = (char *)made->data + out->bytes;
-    snprintf(to, all - out->bytes, "%.*sweight", (int)stem, c->t->name);
-    out->data = made->data;
-    out->name = made->name = to;
-    made->size[0] = w->out, made->size[1] = w->in;
-    for (size_t r = 0; r < w->out; r++) {
-        make_row(w, r);
-        if (!gr_quantize((char *)made->data + r * row, out->type, w->row, w->in))
-            return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite number, or beyond "
-                           "what %s holds", c->path, out->name, r, gr_dtype_name(out->type));
-    }
-    return GRAM_OK;
-}
 
 gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
 {
@@ -305,9 +243,12 @@ gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes 
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as whole numbers, and config.json has no "
                        "\"quantization_config\" that says how", c->path, c->t->name);
     rc = form[i].find(&w, err);
+    w.part = rc ? NULL : gr_calloc(w.groups, sizeof *w.part);
+    if (!rc && !w.part)
+        rc = gr_nomem(err, c->path);
     if (!rc)
-        rc = fill(out, made, &w, err);
+        rc = gr_codes_fill(out, made, c, &(gr_named){ .type = w.scale.t->type, .dim = { w.out, w.in } }, make_row, &w,
+                           err);
     free(w.part);
-    free(w.row);
     return rc;
 }

@@ -555,7 +555,7 @@ static void bnb_is_refused_by_name(void **state)
           "\"a.weight\": wanted 8 bytes, two codes in each, for [3, 5]; found 7" },
         { 1, { "a.weight.quant_map", "F32", { 8 }, 1, { 0 } }, "\"a.weight.quant_map\": wanted F32 [16]" },
         { 1, { "a.quant_map", "F32", { 16 }, 1, { 0 } }, "wanted a tensor \"weight.quant_map\" beside it" },
-        { 2, { "a.weight.absmax", "F32", { 5 }, 1, { 0 } }, "\"a.weight.absmax\": wanted F32 [4], found F32 of" },
+        { 2, { "a.weight.absmax", "F32", { 5 }, 1, { 0 } }, "\"a.weight.absmax\": wanted F32 [4], found F32 [5]" },
         { 2, { "a.weight.absmax", "U8", { 4 }, 1, { 0 } }, "\"a.weight.absmax\": wanted F32 [4], found U8" },
         { 2, { "a.weight.absmax", "F32", { 4 }, 1, { 0, 0, 0x80, 0x7f } }, "a value of row 0 is no finite number" },
         { 3, { "a.weight.quant_state.bitsandbytes__nf5", "U8", { 2 }, 1, { '{', '}' } }, "wanted quant_state" },
