@@ -1,5 +1,5 @@
 /* unpack.c - weights whose codes and scales are tensors of their own, made ordinary ones: see file_int.h. fp8.c knows
- * codes of floating point, whole.c those of whole numbers. */
+ * codes of floating point, whole.c those of whole numbers, bnb.c those of bitsandbytes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
