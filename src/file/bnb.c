@@ -179,12 +179,13 @@ static void four_bits(void *arg, size_t r, float *row)
     const struct state *s = arg;
     const uint8_t *code = s->c->t->data;
     const float *map = s->map->data;
-    float most = 0;
+    size_t first = r * s->cols, end = first + s->cols;
 
-    for (size_t k = 0, i = r * s->cols; k < s->cols; k++, i++) {
-        if (k == 0 || i % s->block == 0)
-            most = most_of(s, i / s->block);
-        row[k] = map[i % 2 ? code[i / 2] & 15 : code[i / 2] >> 4] * most;
+    for (size_t i = first, stop; i < end; i = stop) {
+        float most = most_of(s, i / s->block);
+        stop = gr_min(end, i - i % s->block + s->block);
+        for (size_t k = i; k < stop; k++)
+            row[k - first] = map[k % 2 ? code[k / 2] & 15 : code[k / 2] >> 4] * most;
     }
 }
 

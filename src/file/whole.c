@@ -37,55 +37,54 @@ struct whole {
     struct grid scale;
     const gr_named *index;          /* NULL: groups are `group` inputs, one behind the other */
     size_t out, in, group, groups;
-    struct part { float zero, scale; } *part;       /* [groups], of one output */
+    float *zero_of, *scale_of;      /* [groups], of one output */
 };
 
 /* ---- What lies in the file -------------------------------------------------------------------------- */
 
-static size_t row_of(const struct grid *g, size_t out, size_t k) { return g->one ? 0 : g->turned ? k : out; }
-static size_t col_of(const struct grid *g, size_t out, size_t k) { return g->turned ? out : k; }
-
-static int number_at(const struct grid *g, unsigned bits, size_t out, size_t k)
+/* The numbers of one output, for n inputs or groups. */
+static void read_numbers(const struct grid *g, unsigned bits, size_t out, size_t n, float *to)
 {
     static const uint8_t shuffled[] = { 0, 4, 1, 5, 2, 6, 3, 7 };
+    const unsigned some = bits == 4 ? 3 : 2, last = (1u << some) - 1, mask = (1u << bits) - 1;  /* 2^some in a word */
+    const size_t cols = g->t->n_dims > 1 ? g->t->dim[1] : 1, next = g->turned ? cols : 1;
     const uint32_t *word = g->t->data;
-    size_t row = row_of(g, out, k), col = col_of(g, out, k), some = bits == 4 ? 3 : 2;      /* f is 2^some */
-    size_t place = (g->down ? row : col) & (((size_t)1 << some) - 1);
 
-    if (g->t->type == GR_I8)
-        return ((const int8_t *)g->t->data)[g->one ? 0 : row * g->t->dim[1] + col];
-    if (g->shuffled)
-        place = shuffled[place];
-    word += (g->down ? row >> some : row) * g->t->dim[1] + (g->down ? col : col >> some);
-    return (int)((*word + g->more) >> place * bits & ((1u << bits) - 1));
-}
-
-static size_t group_of(const struct whole *w, size_t k)
-{
-    return w->index ? (size_t)((const int32_t *)w->index->data)[k] : k / w->group;
-}
-
-static void read_parts(struct whole *w, size_t out)
-{
-    for (size_t g = 0; g < w->groups; g++)
-        w->part[g] = (struct part){
-            w->zero.t ? (float)number_at(&w->zero, w->c->how->bits, out, g) : w->middle,
-            gr_named_value(w->scale.t, row_of(&w->scale, out, g) * (w->scale.turned ? w->out : w->groups) +
-                           col_of(&w->scale, out, g))
-        };
+    if (g->t->type == GR_I8) {
+        const int8_t *byte = g->t->data;
+        for (size_t k = 0; k < n; k++)
+            to[k] = byte[g->one ? 0 : out * cols + k];
+    } else if (g->turned == g->down) {              /* a word is of one output */
+        word += g->turned ? out : out * cols;
+        for (size_t k = 0; k < n; k++)
+            to[k] = (float)((word[(k >> some) * next] + g->more) >> (k & last) * bits & mask);
+    } else {                                        /* of one input or group */
+        unsigned place = (unsigned)out & last, shift = (g->shuffled ? shuffled[place] : place) * bits;
+        word += g->turned ? out >> some : (out >> some) * cols;
+        for (size_t k = 0; k < n; k++)
+            to[k] = (float)((word[k * next] + g->more) >> shift & mask);
+    }
 }
 
 static void make_row(void *arg, size_t out, float *row)
 {
     struct whole *w = arg;
+    const int32_t *listed = w->index ? w->index->data : NULL;
 
-    read_parts(w, out);
-    for (size_t k = 0; k < w->in; k++)
-        row[k] = (float)number_at(&w->code, w->c->how->bits, out, k);
-    for (size_t k = 0; k < w->in; k++) {
-        const struct part *p = &w->part[group_of(w, k)];
-        row[k] = (row[k] - p->zero) * p->scale;
+    for (size_t g = 0; g < w->groups; g++)
+        w->scale_of[g] = gr_named_value(w->scale.t, w->scale.one ? 0 : w->scale.turned ? g * w->out + out
+                                                                                       : out * w->groups + g);
+    if (w->zero.t)
+        read_numbers(&w->zero, w->c->how->bits, out, w->groups, w->zero_of);
+    read_numbers(&w->code, w->c->how->bits, out, w->in, row);
+    if (listed) {
+        for (size_t k = 0; k < w->in; k++)
+            row[k] = (row[k] - w->zero_of[listed[k]]) * w->scale_of[listed[k]];
+        return;
     }
+    for (size_t g = 0; g < w->groups; g++)
+        for (size_t k = g * w->group; k < gr_min((g + 1) * w->group, w->in); k++)
+            row[k] = (row[k] - w->zero_of[g]) * w->scale_of[g];
 }
 
 /* ---- What must be there ----------------------------------------------------------------------------- */
@@ -243,12 +242,15 @@ gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes 
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as whole numbers, and config.json has no "
                        "\"quantization_config\" that says how", c->path, c->t->name);
     rc = form[i].find(&w, err);
-    w.part = rc ? NULL : gr_calloc(w.groups, sizeof *w.part);
-    if (!rc && !w.part)
+    w.scale_of = gr_calloc(w.groups, 2 * sizeof *w.scale_of);
+    w.zero_of = w.scale_of ? w.scale_of + w.groups : NULL;
+    if (!rc && !w.scale_of)
         rc = gr_nomem(err, c->path);
+    for (size_t g = 0; g < w.groups && !rc; g++)
+        w.zero_of[g] = w.middle;
     if (!rc)
         rc = gr_codes_fill(out, made, c, &(gr_named){ .type = w.scale.t->type, .dim = { w.out, w.in } }, make_row, &w,
                            err);
-    free(w.part);
+    free(w.scale_of);
     return rc;
 }

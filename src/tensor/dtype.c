@@ -18,16 +18,10 @@
  * block with fixed bounds, so the compiler makes vectors of them, in a build for AVX2 beside the plain one. */
 #include <assert.h>
 #include <string.h>
+#include "tensor/fast.h"
 #include "tensor/iq.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read in the byte order of little-endian hosts");
-
-/* A sanitizer's run time is not there yet when the loader picks a clone. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__x86_64__) || defined(__clang__)
-#define FAST
-#else
-#define FAST __attribute__((target_clones("avx2", "default"), optimize("O3")))
-#endif
 
 static const struct { const char *name; size_t block, bytes; } type[GR_DTYPES] = {
     [GR_F32]  = { "F32",    1,   4 },

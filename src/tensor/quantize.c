@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 #include "tensor/dtype.h"
+#include "tensor/fast.h"
 
 enum { BLOCK = 32 };
 
@@ -129,13 +130,51 @@ bool gr_quantizes(gr_dtype t)
            t == GR_Q5_0 || t == GR_Q5_1;
 }
 
-/* A half or a bf16 whose exponent is all ones. */
-static bool beyond(const uint8_t *p, gr_dtype t)
+/* A half whose exponent is all ones. */
+static bool beyond(const uint8_t *p)
 {
-    uint16_t h, all = t == GR_BF16 ? 0x7f80 : 0x7c00;
+    uint16_t h;
 
     memcpy(&h, p, sizeof h);
-    return (h & all) == all;
+    return (h & 0x7c00) == 0x7c00;
+}
+
+/* to_half() and gr_bf16() of each without a branch. False where one is no number, or beyond what the type holds. */
+FAST static bool halves(uint8_t *to, const float *x, size_t n)
+{
+    uint32_t bad = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits, low, sign;
+        uint16_t h;
+        float f;
+        memcpy(&bits, &x[i], sizeof bits);
+        sign = bits >> 16 & 0x8000;
+        bits &= 0x7fffffff;
+        bad |= bits >= 0x477ff000;                      /* 65520 is rounded to infinity */
+        memcpy(&f, &bits, sizeof f);
+        f += 0.5f;
+        memcpy(&low, &f, sizeof low);
+        h = (uint16_t)(sign | (bits < 0x38800000 ? low - 0x3f000000
+                                                 : (bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13));
+        memcpy(to + 2 * i, &h, sizeof h);
+    }
+    return !bad;
+}
+
+FAST static bool bfloats(uint8_t *to, const float *x, size_t n)
+{
+    uint32_t bad = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        uint16_t h;
+        memcpy(&bits, &x[i], sizeof bits);
+        bad |= (bits & 0x7fffffff) >= 0x7f7f8000;       /* so is this */
+        h = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+        memcpy(to + 2 * i, &h, sizeof h);
+    }
+    return !bad;
 }
 
 bool gr_quantize(void *out, gr_dtype t, const float *x, size_t n)
@@ -150,17 +189,15 @@ bool gr_quantize(void *out, gr_dtype t, const float *x, size_t n)
             memcpy(out, x, n * sizeof *x);
         return true;                        /* as they are, whatever they are */
     }
+    if (t == GR_F16 || t == GR_BF16)
+        return t == GR_F16 ? halves(to, x, n) : bfloats(to, x, n);
     for (size_t i = 0; i < n; i++)
         bad |= !isfinite(x[i]);
     if (bad)
         return false;
     for (; n > 0; n -= values, x += values, to += bytes) {
-        uint16_t h = t == GR_F16 ? to_half(*x) : gr_bf16(*x);
-        if (values == 1)
-            memcpy(to, &h, sizeof h);
-        else
-            block(to, t, x);
-        bad |= beyond(to, t) || ((t == GR_Q4_1 || t == GR_Q5_1) && beyond(to + 2, t));
+        block(to, t, x);
+        bad |= beyond(to) || ((t == GR_Q4_1 || t == GR_Q5_1) && beyond(to + 2));
     }
     return !bad;
 }
