@@ -1,4 +1,4 @@
-/* fast.h - FAST before a function: the compiler makes vectors of its loops, in a build for AVX2 beside the plain one. */
+/* fast.h - FAST before a function: the compiler makes vectors of its loops, for AVX2 beside the plain build. */
 #ifndef GR_TENSOR_FAST_H
 #define GR_TENSOR_FAST_H
 

@@ -29,7 +29,7 @@ static void *golden(gr_dtype t, const char *ending, size_t *n)
 static void each_type_equals_the_gguf_package(void **state)
 {
     (void)state;
-    for (gr_dtype t = GR_F16; t < GR_DTYPES; t++) {
+    for (gr_dtype t = GR_F16; t < GR_DTYPES && !gr_dtype_is_codes(t); t++) {     /* codes are the last */
         size_t bytes, want_bytes, row;
         const void *x = golden(t, "bin", &bytes);
         const float *want = golden(t, "f32", &want_bytes);
