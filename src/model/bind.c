@@ -494,6 +494,31 @@ static bool is_of_slot(const struct binder *b, gr_tensor_kind s, const char *nam
     return !strcmp(full, name) && gr_tensor_has_bias(c, s);
 }
 
+static bool is_of_a_slot(const struct binder *b, const char *name)
+{
+    bool known = false;
+
+    for (gr_tensor_kind s = 0; s < GR_T_SCORE && !known; s++)
+        known = is_of_slot(b, s, name);
+    return known;
+}
+
+/* A bias of zeros where the architecture has none, as older packers wrote one to each matrix: it adds nothing. */
+static bool is_no_bias(const struct binder *b, const gr_named *t)
+{
+    size_t n = strlen(t->name), stem = n - gr_min(n, strlen("bias"));
+    char weight[128];
+
+    if (t->n_dims != 1 || !gr_dtype_is_plain(t->type) || strcmp(t->name + stem, "bias") ||
+        snprintf(weight, sizeof weight, "%.*sweight", (int)stem, t->name) >= (int)sizeof weight ||
+        is_of_a_slot(b, t->name) || !is_of_a_slot(b, weight))
+        return false;
+    for (size_t i = 0; i < t->dim[0]; i++)
+        if (!(gr_named_value(t, i) == 0))
+            return false;
+    return true;
+}
+
 /* Something in the file was not asked for: say what. */
 static gram_status check_unknown(struct binder *b)
 {
@@ -507,7 +532,7 @@ static gram_status check_unknown(struct binder *b)
                        gr_weights_path(w), gr_weights_packed_count(w) - b->packed,
                        gr_arch_name(b->m->cfg.architecture));
     for (size_t i = 0; i < gr_weights_count(w); i++)
-        idle += is_idle(b, gr_weights_at(w, i)->name);
+        idle += is_idle(b, gr_weights_at(w, i)->name) || is_no_bias(b, gr_weights_at(w, i));
     if (b->m->cfg.tied_head || !b->m->cfg.words) {      /* many files save the tied head again */
         gr_bind_name(b, full, sizeof full, GR_T_HEAD, 0, "weight");
         idle += gr_weights_find(w, full) != NULL;
@@ -516,9 +541,7 @@ static gram_status check_unknown(struct binder *b)
         return GRAM_OK;
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const char *n = gr_weights_at(w, i)->name;
-        bool known = is_idle(b, n);
-        for (gr_tensor_kind s = 0; s < GR_T_SCORE && !known; s++)
-            known = is_of_slot(b, s, n);
+        bool known = is_idle(b, n) || is_of_a_slot(b, n) || is_no_bias(b, gr_weights_at(w, i));
         for (size_t k = 0; !known && gr_head_part_at(&b->m->cfg.head, b->m->cfg.width, k, &part); k++)
             known = !strcmp(part.name, n);
         known = known || gr_bind_is_of_gate(&b->m->cfg, n);

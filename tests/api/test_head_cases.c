@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include "check.h"
 #include "file/io.h"
+#include "file/save.h"
 #include "file/weights.h"
 #include "gram/train.h"
 
@@ -232,6 +233,30 @@ static void the_token_in_front_is_one(void **state)
     free(dir);
 }
 
+/* Older packers of weights wrote a bias of zeros to each matrix; one that is none is not passed over. */
+static void a_bias_of_zeros_adds_nothing(void **state)
+{
+    enum { WIDTH = 16 };
+    static const char *const last[] = { "0", "1e-6" };
+    char *dir = check_tmppath("biased"), *path = gr_path_join(dir, "value_head.safetensors"), *command = NULL;
+
+    (void)state;
+    assert_true(asprintf(&command, "cp -r 'tests/golden/heads/openrlhf' '%s'", dir) > 0);
+    assert_int_equal(system(command), 0);
+    for (size_t i = 0; i < GR_COUNT(last); i++) {
+        float b[WIDTH] = { [WIDTH - 1] = strtof(last[i], NULL) };
+        gram_model *m = NULL;
+        gram_status rc;
+        CHECK_OK(gr_st_write(path, &(gr_saved){ "", "model.layers.0.mlp.down_proj.bias", b, 1, WIDTH, false, false }, 1,
+                             NULL, 0, &check_err));
+        rc = gram_open(&m, dir, NULL, &check_err);
+        gram_close(m);
+        assert_int_equal(rc, i ? GRAM_EUNSUPPORTED : GRAM_OK);
+    }
+    assert_non_null(strstr(check_err.text, "model.layers.0.mlp.down_proj.bias is not one that the architecture"));
+    free(dir), free(path), free(command);
+}
+
 /* The head of an adapter that an older PEFT saved is the trained one, not the one it began with. */
 static void the_trained_head_is_used(void **state)
 {
@@ -276,7 +301,7 @@ int main(void)
         cmocka_unit_test(each_is_read_or_named),
         cmocka_unit_test(siblings_are_read_or_named),
         cmocka_unit_test(the_token_in_front_is_one),
-        cmocka_unit_test(the_trained_head_is_used),
+        cmocka_unit_test(the_trained_head_is_used), cmocka_unit_test(a_bias_of_zeros_adds_nothing),
         cmocka_unit_test(training_goes_on_from_a_value_head),
     };
 
