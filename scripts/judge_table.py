@@ -1,7 +1,13 @@
 #!/usr/bin/env python3
-"""The table of a judge's card: judge_table.py NUMBERS.json, which `gram eval --json` wrote."""
+"""The table of a judge's card: judge_table.py NUMBERS.json, which `gram eval --json` wrote.
+
+Of several, judge_table.py A.json B.json ..., which are one recipe's seeds on the same rows: the accuracy of each, the
+mean, and its 95 % interval over seeds (Student's t)."""
 import json
+import statistics
 import sys
+
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}         # by how many there are, two-sided
 
 
 def percent(x):
@@ -14,11 +20,33 @@ def line(name, sum_, accuracy, longer, flips):
     return "| " + " | ".join(cells + ([percent(sum_["flip_rate"]["value"])] if flips else [])) + " |"
 
 
+def seeds_line(name, values, interval):
+    mean, off = statistics.mean(values), STUDENT[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    last = percent(mean) + (f" [{percent(mean - off)}, {percent(mean + off)}]" if interval else "")
+    return "| " + " | ".join([name] + [percent(v) for v in values] + [last]) + " |"
+
+
+def seeds(runs):
+    sets = [[f["name"] for f in r["files"]] for r in runs]
+    if len(runs) not in STUDENT or any(names != sets[0] for names in sets):
+        sys.exit("judge_table.py: wanted 2 to 5 runs over the same sets")
+    print("| set | " + " | ".join(f"seed {i + 1}" for i in range(len(runs))) + " | mean |")
+    print("| --- |" + " ---: |" * (len(runs) + 1))
+    for k, name in enumerate(sets[0]):
+        print(seeds_line(name, [r["files"][k]["accuracy"]["value"] for r in runs], False))
+    print(seeds_line("mean of the sets", [r["summary"]["macro_accuracy"]["value"] for r in runs], True))
+    flips = [r["summary"]["flip_rate"]["value"] for r in runs]
+    if None not in flips:
+        print(seeds_line("flips", flips, True))
+
+
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
-    with open(sys.argv[1]) as f:
-        numbers = json.load(f)
+    runs = [json.load(open(path)) for path in sys.argv[1:]]
+    if len(runs) > 1:
+        return seeds(runs)
+    numbers = runs[0]
     whole, files = numbers["summary"], numbers["files"]
     flips = whole["flip_rate"]["value"] is not None         # a reward model has none
     print("| set | accuracy | the longer one |" + (" flips |" if flips else ""))

@@ -384,7 +384,7 @@ static void what_is_not_supported_is_named(void **state)
         { "{\"model_type\": \"llama\", \"my_softcap\": 30}", GRAM_EUNSUPPORTED, "\"my_softcap\" is set" },
         { "{\"model_type\": \"llama\", \"do_normalize\": true}", GRAM_EUNSUPPORTED, "\"do_normalize\" is set" },
         { "{\"model_type\": \"llama\", \"quantization_config\": {\"quant_method\": \"bitsandbytes\", "
-          "\"load_in_8bit\": true}}", GRAM_EUNSUPPORTED, "\"bitsandbytes\"" },
+          "\"load_in_8bit\": true, \"load_in_4bit\": true}}", GRAM_EUNSUPPORTED, "both 4 bits and 8" },
         { "\xff\xfe{", GRAM_EFORMAT, "byte-order mark of UTF-16" },
         { "{\"model_type\": \"llama\", \"model_type\": \"llama\"}", GRAM_EFORMAT, "model_type" },
         { "{\"model_type\": \"llama\", \"hidden_size\": 0}", GRAM_EFORMAT, "\"hidden_size\" is 0" },
