@@ -14,13 +14,6 @@
 
 #define CHUNK_ROWS 256
 
-/* Whether a failure is the row's own: its conversation is none that the model's template or the judge prompt can
- * write. Such a row is skipped like one that cannot be read. */
-static bool refuses_row(const gr_job *j, gram_status rc)
-{
-    return j->opt->skip_bad && (rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED);
-}
-
 /* A row that is not the next one written: whether the run before skipped it as well. */
 static bool was_skipped(const gr_job *j, const gr_row *r, gram_err *why)
 {
@@ -29,7 +22,7 @@ static bool was_skipped(const gr_job *j, const gr_row *r, gram_err *why)
     gram_status rc = j->opt->skip_bad ? gr_judge_pair(&j->m->judge, &pair, false, &ids, why) : GRAM_OK;
 
     gr_judged_clear(&ids);
-    return rc && refuses_row(j, rc);
+    return rc && gr_job_refuses(j, rc);
 }
 
 /* NULL where memory ran out, like the lists below, so that no line is written that lacks a number. */
@@ -201,7 +194,7 @@ static gram_status score_chunk(gr_job *j, struct chunk *c, gram_err *err)
     for (size_t from = 0, bad = 0; from < c->n && !rc; from = bad + 1) {
         gram_err why = { 0 };
         rc = score_up_to(j, c, from, &bad, &why);
-        if (rc && bad < c->n && refuses_row(j, rc))
+        if (rc && bad < c->n && gr_job_refuses(j, rc))
             rc = gr_job_bad_row(j, GRAM_EFORMAT, &why, err);
         else if (rc)
             gr_fail(err, rc, "%s", why.text);
@@ -346,7 +339,7 @@ static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method
         gram_err told = { 0 };
         gr_fail(&told, rc, "%s:%llu: group %s: %s", gr_reader_at(j->reader, NULL).name,
                 (unsigned long long)gr_reader_line(j->reader), g->id, why.text);
-        return gr_job_bad_row(j, refuses_row(j, rc) ? GRAM_EFORMAT : rc, &told, err);
+        return gr_job_bad_row(j, gr_job_refuses(j, rc) ? GRAM_EFORMAT : rc, &told, err);
     }
     j->report->rows++;
     j->report->truncated += r.truncated;

@@ -282,6 +282,11 @@ gram_status gr_job_bad_row(gr_job *j, gram_status rc, const gram_err *why, gram_
     return GRAM_OK;
 }
 
+bool gr_job_refuses(const gr_job *j, gram_status rc)
+{
+    return j->opt->skip_bad && (rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED);
+}
+
 bool gr_job_stopped(const gr_job *j)
 {
     return j->opt->progress && j->opt->progress(j->opt->arg, gr_reader_done(j->reader), j->lines);

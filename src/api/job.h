@@ -46,6 +46,9 @@ gram_status gr_job_close(gr_job *j, gram_status rc, gram_err *err);
 gram_status gr_job_check_written(gr_job *j, const char *id, uint64_t digest, bool *same, gram_err *err);
 /* A row that could not be read: counted and told of, or the end. */
 gram_status gr_job_bad_row(gr_job *j, gram_status rc, const gram_err *why, gram_err *err);
+/* Whether a failure is the row's own, and rows that are bad are skipped: its conversation is none that the model's
+ * template or the judge prompt can write. */
+bool gr_job_refuses(const gr_job *j, gram_status rc);
 /* Progress asks for an end; and the sentence of it, GRAM_ESTOPPED. */
 bool gr_job_stopped(const gr_job *j);
 gram_status gr_job_stop(const gr_job *j, gram_err *err);

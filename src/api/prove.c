@@ -271,7 +271,7 @@ static gram_status check_prompts(const gr_job *j, const struct prover *p, const 
     gram_status rc = j->opt->skip_bad && !r->tie ? gr_prove_check(&p->core, &pair, &why) : GRAM_OK;
     gr_at at = gr_reader_at(j->reader, err);
 
-    if (rc == GRAM_EARG || rc == GRAM_EUNSUPPORTED)
+    if (gr_job_refuses(j, rc))
         return gr_bad(&at, "row %s: %s", r->id, why.text);
     return rc ? gr_fail(err, rc, "%s", why.text) : GRAM_OK;
 }

@@ -327,10 +327,11 @@ uint64_t gr_reader_total(const gr_reader *r)
 
 gram_status gr_reader_spares(const gr_reader *r, const char *out, gram_err *err)
 {
-    for (size_t k = 0; k < r->n_paths; k++)
-        if (gr_path_overwrites(out, r->path[k]))
-            return gr_fail(err, GRAM_EARG, "%s is what is read, and would be written over", out);
-    return GRAM_OK;
+    gram_status rc = GRAM_OK;
+
+    for (size_t k = 0; k < r->n_paths && !rc; k++)
+        rc = gr_path_spares(out, r->path[k], err);
+    return rc;
 }
 
 uint64_t gr_reader_lines(const gr_reader *r)

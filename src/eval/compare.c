@@ -447,10 +447,14 @@ static gram_status publish(const comparison *c, const char *json_path, const cha
 /* What is written is no run that is read. */
 static gram_status check_spared(const comparison *c, const char *out, gram_err *err)
 {
-    for (int k = 0; out && k < 2; k++)
-        if (gr_path_overwrites(out, c->asked[k]) || gr_path_overwrites(out, c->side[k].path))
-            return gr_fail(err, GRAM_EARG, "%s is what is read, and would be written over", out);
-    return GRAM_OK;
+    gram_status rc = GRAM_OK;
+
+    for (int k = 0; out && k < 2 && !rc; k++) {
+        rc = gr_path_spares(out, c->asked[k], err);
+        if (!rc)
+            rc = gr_path_spares(out, c->side[k].path, err);
+    }
+    return rc;
 }
 
 gram_status gr_eval_compare(const char *a, const char *b, const char *json_path, const char *rows_path,

@@ -136,12 +136,12 @@ static gram_status check_form(const run *r, gram_err *err)
 static gram_status check_spared(const run *r, gram_err *err)
 {
     const char *const out[] = { r->rows_path, r->opt.json };
+    gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < GR_COUNT(out); i++)
-        for (size_t f = 0; out[i] && f < r->result.n_files; f++)
-            if (gr_path_overwrites(out[i], r->path[f]))
-                return gr_fail(err, GRAM_EARG, "%s is what is read, and would be written over", out[i]);
-    return GRAM_OK;
+        for (size_t f = 0; out[i] && f < r->result.n_files && !rc; f++)
+            rc = gr_path_spares(out[i], r->path[f], err);
+    return rc;
 }
 
 static gram_status open_rows(run *r, gram_err *err)

@@ -20,7 +20,8 @@ bool gr_write_all(int fd, const void *p, size_t n);     /* false: errno says why
 bool gr_path_exists(const char *path);
 bool gr_path_named(const char *path);       /* the same, or reading it would fail: a link that leads nowhere, ... */
 bool gr_path_same(const char *a, const char *b);    /* both are there, and are one file */
-bool gr_path_overwrites(const char *out, const char *in);   /* rows of `in` would be lost by writing `out` */
+/* GRAM_EARG: rows of `in` would be lost by writing `out`. */
+gram_status gr_path_spares(const char *out, const char *in, gram_err *err);
 bool gr_path_regular(const char *path);     /* a file that can be read again; a pipe gives its bytes once */
 gram_status gr_make_directory(const char *path, gram_err *err);        /* there already is fine */
 gram_status gr_make_directories(const char *path, gram_err *err);      /* and those above it */

@@ -191,9 +191,11 @@ bool gr_path_regular(const char *path)
 }
 
 /* Standard input may be a file, too, but is not read by this name. */
-bool gr_path_overwrites(const char *out, const char *in)
+gram_status gr_path_spares(const char *out, const char *in, gram_err *err)
 {
-    return !gr_name_is_standard(in) && gr_path_regular(in) && gr_path_same(in, out);
+    if (!gr_name_is_standard(in) && gr_path_regular(in) && gr_path_same(in, out))
+        return gr_fail(err, GRAM_EARG, "%s is what is read, and would be written over", out);
+    return GRAM_OK;
 }
 
 gram_status gr_make_directory(const char *path, gram_err *err)

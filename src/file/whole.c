@@ -242,15 +242,15 @@ gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes 
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as whole numbers, and config.json has no "
                        "\"quantization_config\" that says how", c->path, c->t->name);
     rc = form[i].find(&w, err);
+    if (rc)
+        return rc;
     w.scale_of = gr_calloc(w.groups, 2 * sizeof *w.scale_of);
-    w.zero_of = w.scale_of ? w.scale_of + w.groups : NULL;
-    if (!rc && !w.scale_of)
-        rc = gr_nomem(err, c->path);
-    for (size_t g = 0; g < w.groups && !rc; g++)
+    if (!w.scale_of)
+        return gr_nomem(err, c->path);
+    w.zero_of = w.scale_of + w.groups;
+    for (size_t g = 0; g < w.groups; g++)
         w.zero_of[g] = w.middle;
-    if (!rc)
-        rc = gr_codes_fill(out, made, c, &(gr_named){ .type = w.scale.t->type, .dim = { w.out, w.in } }, make_row, &w,
-                           err);
+    rc = gr_codes_fill(out, made, c, &(gr_named){ .type = w.scale.t->type, .dim = { w.out, w.in } }, make_row, &w, err);
     free(w.scale_of);
     return rc;
 }

@@ -532,7 +532,7 @@ static gram_status check_unknown(struct binder *b)
                        gr_weights_path(w), gr_weights_packed_count(w) - b->packed,
                        gr_arch_name(b->m->cfg.architecture));
     for (size_t i = 0; i < gr_weights_count(w); i++)
-        idle += is_idle(b, gr_weights_at(w, i)->name) || is_no_bias(b, gr_weights_at(w, i));
+        idle += is_idle(b, gr_weights_at(w, i)->name);
     if (b->m->cfg.tied_head || !b->m->cfg.words) {      /* many files save the tied head again */
         gr_bind_name(b, full, sizeof full, GR_T_HEAD, 0, "weight");
         idle += gr_weights_find(w, full) != NULL;
@@ -541,7 +541,8 @@ static gram_status check_unknown(struct binder *b)
         return GRAM_OK;
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const char *n = gr_weights_at(w, i)->name;
-        bool known = is_idle(b, n) || is_of_a_slot(b, n) || is_no_bias(b, gr_weights_at(w, i));
+        bool zeros = is_no_bias(b, gr_weights_at(w, i)), known = zeros || is_idle(b, n) || is_of_a_slot(b, n);
+        idle += zeros;
         for (size_t k = 0; !known && gr_head_part_at(&b->m->cfg.head, b->m->cfg.width, k, &part); k++)
             known = !strcmp(part.name, n);
         known = known || gr_bind_is_of_gate(&b->m->cfg, n);
@@ -549,6 +550,8 @@ static gram_status check_unknown(struct binder *b)
             return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: tensor %s is not one that the architecture %s knows",
                            gr_weights_path(w), n, gr_arch_name(b->m->cfg.architecture));
     }
+    if (b->bound + idle >= gr_weights_count(w))
+        return GRAM_OK;
     return gr_fail(b->err, GRAM_EUNSUPPORTED, "%s: %zu tensors that %s has no use for, such as a second set of norms",
                    gr_weights_path(w), gr_weights_count(w) - b->bound - idle, gr_arch_name(b->m->cfg.architecture));
 }

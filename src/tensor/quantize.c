@@ -12,24 +12,20 @@
 enum { BLOCK = 32 };
 
 /* To the nearest, ties to even; what is beyond the largest half becomes infinity. */
-static uint16_t to_half(float f)
+static inline uint16_t to_half(float f)
 {
-    uint32_t x, sign;
+    uint32_t x, low, sign, h;
 
     memcpy(&x, &f, sizeof x);
     sign = x >> 16 & 0x8000;
     x &= 0x7fffffff;
-    if (x > 0x7f800000)
-        return (uint16_t)(sign | 0x7e00);
-    if (x >= 0x47800000)                    /* 65536 */
-        return (uint16_t)(sign | 0x7c00);
-    if (x < 0x38800000) {                   /* below 2^-14: the sum with 1/2 is rounded to multiples of 2^-24 */
-        memcpy(&f, &x, sizeof f);
-        f += 0.5f;
-        memcpy(&x, &f, sizeof x);
-        return (uint16_t)(sign | (x - 0x3f000000));
-    }
-    return (uint16_t)(sign | (x - 0x38000000 + 0xfff + (x >> 13 & 1)) >> 13);
+    memcpy(&f, &x, sizeof f);
+    f += 0.5f;                              /* below 2^-14: the sum with 1/2 is rounded to multiples of 2^-24 */
+    memcpy(&low, &f, sizeof low);
+    h = x < 0x38800000 ? low - 0x3f000000 : (x - 0x38000000 + 0xfff + (x >> 13 & 1)) >> 13;
+    h = x >= 0x47800000 ? 0x7c00 : h;       /* 65536 */
+    h = x > 0x7f800000 ? 0x7e00 : h;
+    return (uint16_t)(sign | h);
 }
 
 uint16_t gr_bf16(float f)
@@ -130,7 +126,7 @@ bool gr_quantizes(gr_dtype t)
            t == GR_Q5_0 || t == GR_Q5_1;
 }
 
-/* A half whose exponent is all ones. */
+/* Whether a half's exponent is all ones. */
 static bool beyond(const uint8_t *p)
 {
     uint16_t h;
@@ -139,24 +135,14 @@ static bool beyond(const uint8_t *p)
     return (h & 0x7c00) == 0x7c00;
 }
 
-/* to_half() and gr_bf16() of each without a branch. False where one is no number, or beyond what the type holds. */
+/* False where one is no number, or beyond what the type holds. */
 FAST static bool halves(uint8_t *to, const float *x, size_t n)
 {
-    uint32_t bad = 0;
+    unsigned bad = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint32_t bits, low, sign;
-        uint16_t h;
-        float f;
-        memcpy(&bits, &x[i], sizeof bits);
-        sign = bits >> 16 & 0x8000;
-        bits &= 0x7fffffff;
-        bad |= bits >= 0x477ff000;                      /* 65520 is rounded to infinity */
-        memcpy(&f, &bits, sizeof f);
-        f += 0.5f;
-        memcpy(&low, &f, sizeof low);
-        h = (uint16_t)(sign | (bits < 0x38800000 ? low - 0x3f000000
-                                                 : (bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13));
+        uint16_t h = to_half(x[i]);
+        bad |= (h & 0x7c00) == 0x7c00;
         memcpy(to + 2 * i, &h, sizeof h);
     }
     return !bad;
@@ -164,14 +150,11 @@ FAST static bool halves(uint8_t *to, const float *x, size_t n)
 
 FAST static bool bfloats(uint8_t *to, const float *x, size_t n)
 {
-    uint32_t bad = 0;
+    unsigned bad = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        uint16_t h;
-        memcpy(&bits, &x[i], sizeof bits);
-        bad |= (bits & 0x7fffffff) >= 0x7f7f8000;       /* so is this */
-        h = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+        uint16_t h = gr_bf16(x[i]);
+        bad |= (h & 0x7f80) == 0x7f80;
         memcpy(to + 2 * i, &h, sizeof h);
     }
     return !bad;
