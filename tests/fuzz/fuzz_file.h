@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The name of one file of the process, made to hold the bytes. */
-static const char *fuzz_file(const uint8_t *data, size_t size)
+static inline const char *fuzz_file(const uint8_t *data, size_t size)
 {
     static char path[64];
     static int fd = -1;
@@ -26,7 +26,7 @@ static const char *fuzz_file(const uint8_t *data, size_t size)
 }
 
 /* Reads each byte, so that the sanitizer sees those that are not there. */
-__attribute__((unused)) static void fuzz_touch(const void *p, uint64_t n)
+static inline void fuzz_touch(const void *p, uint64_t n)
 {
     static volatile unsigned char last;
 
