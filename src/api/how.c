@@ -105,32 +105,40 @@ json_t *gr_how_generation(const gram_generation *g)
                      gram_products_name(g->products), "stop", stop, "stop_ids", ids);
 }
 
+#define WHOLE "whole"
+
+static gram_status differ(const char *key, const json_t *before, const json_t *now, const char *path, const char *what,
+                          const char *other, gram_err *err)
+{
+    char *a = gr_json_text(before, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *b = gr_json_text(now, JSON_ENCODE_ANY | JSON_COMPACT);
+    gram_status rc = gr_fail(err, GRAM_EARG, "%s: %s has %s %s, and %s %s", path, what, key, a ? a : "of no kind",
+                             other, b ? b : "of no kind");
+
+    free(a);
+    free(b);
+    return rc;
+}
+
 gram_status gr_how_compare(const json_t *was, const json_t *is, const char *path, const char *what, const char *other,
                            gram_err *err)
 {
     const char *key;
+    gram_status rc = GRAM_OK;
     json_t *v;
 
     json_object_foreach((json_t *)(uintptr_t)is, key, v) {
         const json_t *before = json_object_get(was, key);
-        char *a, *b;
-        gram_status rc;
         if (before && json_equal(before, v))
             continue;
-        if (json_is_object(before) && json_is_object(v) && json_object_size(v)) {
-            rc = gr_how_compare(before, v, path, what, other, err);
-            if (rc)
-                return rc;
-            continue;
-        }
-        a = gr_json_text(before, JSON_ENCODE_ANY | JSON_COMPACT);
-        b = gr_json_text(v, JSON_ENCODE_ANY | JSON_COMPACT);
-        rc = gr_fail(err, GRAM_EARG, "%s: %s has %s %s, and %s %s", path, what, key, a ? a : "of no kind", other,
-                     b ? b : "another");
-        free(a);
-        free(b);
-        return rc;
+        rc = json_is_object(before) && json_is_object(v) ? gr_how_compare(before, v, path, what, other, err)
+                                                         : differ(key, before, v, path, what, other, err);
+        if (rc)
+            return rc;
     }
+    json_object_foreach((json_t *)(uintptr_t)was, key, v)
+        if (!json_object_get(is, key) && strcmp(key, WHOLE))
+            return differ(key, v, NULL, path, what, other, err);
     return GRAM_OK;
 }
 
@@ -299,8 +307,6 @@ gram_status gr_how_join(gr_how *h, const char *name, gram_err *err)
 }
 
 /* ---- Beside what is whole -------------------------------------------------------------------------- */
-
-#define WHOLE "whole"
 
 /* The digest of the output's bytes and the number of its lines, as one text; NULL: it is not read. */
 static json_t *whole_text(const char *name, uint64_t lines)

@@ -27,7 +27,8 @@ json_t *gr_how_model(const gram_model *m);                  /* m NULL: null */
 json_t *gr_how_judge(const gram_model *m);                  /* how it asks and is asked */
 json_t *gr_how_generation(const gram_generation *g);
 json_t *gr_how_judged(const gram_judge *j);                 /* all of a judge, as far as it is known; j NULL: null */
-/* GRAM_EARG where a key of `is` has another value in `was`, or none; path: of `was`, and what the two are. */
+/* GRAM_EARG where a key of the one has another value in the other, or none; path: of `was`, and what the two are. That
+ * an output is whole is no difference. */
 gram_status gr_how_compare(const json_t *was, const json_t *is, const char *path, const char *what, const char *other,
                            gram_err *err);
 

@@ -194,8 +194,8 @@ static gram_status copy_all(gr_out *to, const found *f, uint64_t *rows, gram_err
     return rc;
 }
 
-/* Whether all shares were made in one way of the same lines, each as the one that it is called; *how is theirs, NULL
- * where nothing was noted beside any. */
+/* Whether all shares were made in one way of the same lines, each as the one that it is called; *how is theirs as a run
+ * without shares notes it, which may go on from their lines; NULL where nothing was noted beside any. */
 static gram_status same_run(const found *f, json_t **how, gram_err *err)
 {
     gram_status rc = GRAM_OK;
@@ -222,6 +222,8 @@ static gram_status same_run(const found *f, json_t **how, gram_err *err)
         json_decref(own);
         free(name);
     }
+    json_object_del(*how, "lines");
+    json_object_del(*how, "digest of the lines");
     return rc;
 }
 

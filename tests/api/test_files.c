@@ -450,6 +450,33 @@ static void lines_without_a_digest_are_made_again(void **state)
     gram_close(m);
 }
 
+/* What a run was begun under, and the one that is to go on with it is not, is a difference, too. */
+static void a_setting_of_the_earlier_run_alone_is_refused(void **state)
+{
+    const gram_file_options o = { .resume = true };
+    gram_model *m = open_model(NULL);
+    gr_buf more = { 0 };
+    char *how, whole[1 << 12];
+    (void)state;
+
+    write_rows(rows_path, 3);
+    how = how_of(m, NULL, NULL);
+    CHECK_OK(gram_score_file(m, rows_path, out_path, NULL, NULL, &check_err));
+    snprintf(whole, sizeof whole, "%s", read_text(out_path));
+    assert_true(gr_buf_printf(&more, "{\"of then\": 5,%s", how + 1));
+    cut_off(whole, more.p);
+    assert_int_equal(gram_score_file(m, rows_path, out_path, &o, NULL, &check_err), GRAM_EARG);
+    assert_non_null(strstr(check_err.text, "out.jsonl.how: the run that is to be resumed has of then 5, and this one "
+                                           "of no kind"));
+    gr_buf_clear(&more);
+    assert_true(gr_buf_printf(&more, "{\"whole\": \"0 1\",%s", how + 1));
+    cut_off(whole, more.p);
+    CHECK_OK(gram_score_file(m, rows_path, out_path, &o, NULL, &check_err));
+    gr_buf_clear(&more);
+    free(how);
+    gram_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +488,7 @@ int main(void)
         cmocka_unit_test(resumed_bytes),
         cmocka_unit_test(changed_rows_are_refused),
         cmocka_unit_test(lines_without_a_digest_are_made_again),
+        cmocka_unit_test(a_setting_of_the_earlier_run_alone_is_refused),
     };
 
     return cmocka_run_group_tests_name("files", tests, make_model, NULL);

@@ -29,9 +29,8 @@ tiny_model() {
 noted() {
     noted=$1
     shift
-    "$GRAM" "$@" --out "$noted" --shard 0/1 -q || die "$* --shard 0/1"
-    mv "$noted.shard-0-of-1" "$noted"
-    mv "$noted.shard-0-of-1.how" "$noted.how"
+    rm -f "$noted" "$noted.how"
+    "$GRAM" "$@" --out "$noted" --resume -q || die "$* --resume"
 }
 
 # on_each_model FUNCTION: with $m the tiny model, and then, where it has been fetched, the real one ($real is then 1);
