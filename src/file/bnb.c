@@ -174,7 +174,7 @@ static float most_of(const struct state *s, size_t block)
     return x + s->offset;
 }
 
-static void four_bits(void *arg, size_t r, float *row)
+static bool four_bits(const void *arg, size_t r, void *to, float *row)
 {
     const struct state *s = arg;
     const uint8_t *code = s->c->t->data;
@@ -187,10 +187,11 @@ static void four_bits(void *arg, size_t r, float *row)
         for (size_t k = i; k < stop; k++)
             row[k - first] = map[k % 2 ? code[k / 2] & 15 : code[k / 2] >> 4] * most;
     }
+    return gr_quantize(to, s->type, row, s->cols);
 }
 
 /* The two products are bitsandbytes' own, and its constant is the nearest to 1/127. */
-static void eight_bits(void *arg, size_t r, float *row)
+static bool eight_bits(const void *arg, size_t r, void *to, float *row)
 {
     const struct state *s = arg;
     const int8_t *code = (const int8_t *)s->c->t->data + r * s->cols;
@@ -200,6 +201,7 @@ static void eight_bits(void *arg, size_t r, float *row)
         float x = (float)code[k] * most;
         row[k] = x * (1.0f / 127);
     }
+    return gr_quantize(to, GR_F32, row, s->cols);
 }
 
 gram_status gr_bnb_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
@@ -215,6 +217,6 @@ gram_status gr_bnb_make(gr_named *out, gr_scaled *made, const struct gr_codes *c
     rc = bits == 4 ? find_state(&s, err) : find_rows(&s, err);
     if (rc)
         return rc;
-    return gr_codes_fill(out, made, c, &(gr_named){ .type = s.type, .dim = { s.rows, s.cols } },
+    return gr_codes_fill(out, made, c, &(gr_named){ .type = s.type, .dim = { s.rows, s.cols } }, s.cols,
                          bits == 4 ? four_bits : eight_bits, &s, err);
 }

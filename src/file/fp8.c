@@ -10,18 +10,17 @@
 
 enum { BLOCK = 32, CODES_AT = sizeof(float) };
 
-/* One weight's scales. */
-struct scales { const gr_named *t; size_t rows, cols; bool rounds; };
+/* One weight's codes and scales, and what it becomes. */
+struct scales { const gr_named *w, *t; size_t rows, cols; gr_dtype type; };
 
 static gram_status find_scales(struct scales *out, const struct gr_codes *c, gram_err *err)
 {
     const gr_named *w = c->t, *s = gr_codes_beside(c, "weight_scale_inv");
+    bool rounds = !s;
 
-    *out = (struct scales){ s, 1, 1, false };
-    if (!s) {
-        out->t = s = gr_codes_beside(c, "weight_scale");
-        out->rounds = s && s->type != GR_F32;
-    }
+    if (!s)
+        s = gr_codes_beside(c, "weight_scale");
+    *out = (struct scales){ w, s, 1, 1, GR_F32 };
     if (!s || w->n_dims != 2)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is F8_E4M3: wanted a matrix with weight_scale_inv or "
                        "weight_scale beside it", c->path, w->name);
@@ -33,62 +32,50 @@ static gram_status find_scales(struct scales *out, const struct gr_codes *c, gra
                        "divides [%zu, %zu]; found %s of %zu dimensions [%zu, %zu]", c->path, s->name, w->dim[0],
                        w->dim[1], gr_dtype_name(s->type), s->n_dims, s->n_dims ? s->dim[0] : 1,
                        s->n_dims > 1 ? s->dim[1] : 1);
+    out->type = rounds && s->type != GR_F32 ? s->type : w->dim[1] / out->cols % BLOCK ? GR_F32 : GR_F8_SCALED;
     return GRAM_OK;
 }
 
 /* The scale of row r at column k. */
-static float scale_at(const struct scales *s, const gr_named *w, size_t r, size_t k)
+static float scale_at(const struct scales *s, size_t r, size_t k)
 {
-    return gr_named_value(s->t, r / (w->dim[0] / s->rows) * s->cols + k / (w->dim[1] / s->cols));
+    return gr_named_value(s->t, r / (s->w->dim[0] / s->rows) * s->cols + k / (s->w->dim[1] / s->cols));
 }
 
 /* One row, as blocks that each have their scale, or as numbers of the type. */
-static bool make_row(char *to, gr_dtype type, const gr_named *w, const struct scales *s, size_t r)
+static bool make_row(const void *arg, size_t r, void *row, float *some)
 {
-    const uint8_t *code = (const uint8_t *)w->data + r * w->dim[1];
-    float some[BLOCK];
+    const struct scales *s = arg;
+    const uint8_t *code = (const uint8_t *)s->w->data + r * s->w->dim[1];
+    char *to = row;
 
-    for (size_t k = 0, n; k < w->dim[1]; k += n, code += n) {
-        float d = scale_at(s, w, r, k);
-        n = gr_min(BLOCK, w->dim[1] / s->cols - k % (w->dim[1] / s->cols));
-        if (type == GR_F8_SCALED) {
+    for (size_t k = 0, n; k < s->w->dim[1]; k += n, code += n) {
+        float d = scale_at(s, r, k);
+        n = gr_min(BLOCK, s->w->dim[1] / s->cols - k % (s->w->dim[1] / s->cols));
+        if (s->type == GR_F8_SCALED) {
             memcpy(to, &d, sizeof d);
             memcpy(to + CODES_AT, code, BLOCK);
-            to += gr_dtype_bytes(type);
+            to += gr_dtype_bytes(s->type);
             continue;
         }
         gr_dequant(some, code, GR_F8_E4M3, n);
         for (size_t i = 0; i < n; i++)
             some[i] *= d;
-        if (!gr_quantize(to, type, some, n))
+        if (!gr_quantize(to, s->type, some, n))
             return false;
-        to += n * gr_dtype_bytes(type);
+        to += n * gr_dtype_bytes(s->type);
     }
     return true;
 }
 
 gram_status gr_fp8_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
 {
-    const gr_named *w = c->t;
     struct scales s;
-    size_t row;
     gram_status rc = find_scales(&s, c, err);
 
     if (rc)
         return rc;
-    *out = *w;
-    out->type = s.rounds ? s.t->type : w->dim[1] / s.cols % BLOCK ? GR_F32 : GR_F8_SCALED;
-    if (!gr_named_bytes(out, &out->bytes) || !gr_dtype_row_bytes(out->type, w->dim[1], &row))
-        return gr_nomem(err, c->path);
-    out->data = made->data = gr_alloc_aligned(out->bytes, 1);
-    if (!made->data)
-        return gr_fail(err, GRAM_ENOMEM, "%s: out of memory for tensor \"%s\"", c->path, w->name);
-    made->name = w->name;
-    made->size[0] = w->dim[0], made->size[1] = w->dim[1];
     made->grid[0] = s.rows, made->grid[1] = s.cols;
-    for (size_t r = 0; r < w->dim[0]; r++)
-        if (!make_row((char *)made->data + r * row, out->type, w, &s, r))
-            return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite number, or beyond "
-                           "what %s holds", c->path, w->name, r, gr_dtype_name(out->type));
-    return GRAM_OK;
+    return gr_codes_fill(out, made, c, &(gr_named){ .type = s.type, .dim = { c->t->dim[0], c->t->dim[1] } }, BLOCK,
+                         make_row, &s, err);
 }

@@ -88,20 +88,20 @@ gram_status gr_codes_need(const gr_named **out, const struct gr_codes *c, const 
 }
 
 /* Its name lies behind its values. */
-gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes *c, const gr_named *what,
-                          gr_codes_row *fn, void *arg, gram_err *err)
+gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes *c, const gr_named *what, size_t some,
+                          gr_codes_row *fn, const void *arg, gram_err *err)
 {
     size_t stem = strlen(c->t->name) - strlen(c->code), all = stem + sizeof "weight", row = 0;
-    float *values = gr_calloc(what->dim[1], sizeof *values);
+    float *own = gr_calloc(some, sizeof *own);
     gram_status rc = GRAM_OK;
     char *name;
 
     *out = (gr_named){ .type = what->type, .n_dims = 2, .dim = { what->dim[0], what->dim[1] } };
-    if (values && gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, out->dim[1], &row) &&
+    if (own && gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, out->dim[1], &row) &&
         gr_add(all, out->bytes, &all))
         made->data = gr_alloc_aligned(all, 1);
     if (!made->data) {
-        free(values);
+        free(own);
         return gr_fail(err, GRAM_ENOMEM, "%s: out of memory for tensor \"%s\"", c->path, c->t->name);
     }
     name = (char *)made->data + out->bytes;
@@ -109,13 +109,11 @@ gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes 
     out->data = made->data;
     out->name = made->name = name;
     made->size[0] = out->dim[0], made->size[1] = out->dim[1];
-    for (size_t r = 0; r < out->dim[0] && !rc; r++) {
-        fn(arg, r, values);
-        if (!gr_quantize((char *)made->data + r * row, out->type, values, out->dim[1]))
+    for (size_t r = 0; r < out->dim[0] && !rc; r++)
+        if (!fn(arg, r, (char *)made->data + r * row, own))
             rc = gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite number, or beyond "
                          "what %s holds", c->path, name, r, gr_dtype_name(out->type));
-    }
-    free(values);
+    free(own);
     return rc;
 }
 

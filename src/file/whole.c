@@ -37,7 +37,6 @@ struct whole {
     struct grid scale;
     const gr_named *index;          /* NULL: groups are `group` inputs, one behind the other */
     size_t out, in, group, groups;
-    float *zero_of, *scale_of;      /* [groups], of one output */
 };
 
 /* ---- What lies in the file -------------------------------------------------------------------------- */
@@ -66,25 +65,27 @@ static void read_numbers(const struct grid *g, unsigned bits, size_t out, size_t
     }
 }
 
-static void make_row(void *arg, size_t out, float *row)
+/* own: the row, and the zeros and scales of its groups. */
+static bool make_row(const void *arg, size_t out, void *to, float *own)
 {
-    struct whole *w = arg;
+    const struct whole *w = arg;
     const int32_t *listed = w->index ? w->index->data : NULL;
+    float *row = own, *zero_of = own + w->in, *scale_of = zero_of + w->groups;
 
-    for (size_t g = 0; g < w->groups; g++)
-        w->scale_of[g] = gr_named_value(w->scale.t, w->scale.one ? 0 : w->scale.turned ? g * w->out + out
-                                                                                       : out * w->groups + g);
-    if (w->zero.t)
-        read_numbers(&w->zero, w->c->how->bits, out, w->groups, w->zero_of);
-    read_numbers(&w->code, w->c->how->bits, out, w->in, row);
-    if (listed) {
-        for (size_t k = 0; k < w->in; k++)
-            row[k] = (row[k] - w->zero_of[listed[k]]) * w->scale_of[listed[k]];
-        return;
+    for (size_t g = 0; g < w->groups; g++) {
+        zero_of[g] = w->middle;
+        scale_of[g] = gr_named_value(w->scale.t, w->scale.one ? 0 : w->scale.turned ? g * w->out + out
+                                                                                    : out * w->groups + g);
     }
-    for (size_t g = 0; g < w->groups; g++)
+    if (w->zero.t)
+        read_numbers(&w->zero, w->c->how->bits, out, w->groups, zero_of);
+    read_numbers(&w->code, w->c->how->bits, out, w->in, row);
+    for (size_t k = 0; listed && k < w->in; k++)
+        row[k] = (row[k] - zero_of[listed[k]]) * scale_of[listed[k]];
+    for (size_t g = 0; !listed && g < w->groups; g++)
         for (size_t k = g * w->group; k < gr_min((g + 1) * w->group, w->in); k++)
-            row[k] = (row[k] - w->zero_of[g]) * w->scale_of[g];
+            row[k] = (row[k] - zero_of[g]) * scale_of[g];
+    return gr_quantize(to, w->scale.t->type, row, w->in);
 }
 
 /* ---- What must be there ----------------------------------------------------------------------------- */
@@ -242,15 +243,6 @@ gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes 
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as whole numbers, and config.json has no "
                        "\"quantization_config\" that says how", c->path, c->t->name);
     rc = form[i].find(&w, err);
-    if (rc)
-        return rc;
-    w.scale_of = gr_calloc(w.groups, 2 * sizeof *w.scale_of);
-    if (!w.scale_of)
-        return gr_nomem(err, c->path);
-    w.zero_of = w.scale_of + w.groups;
-    for (size_t g = 0; g < w.groups; g++)
-        w.zero_of[g] = w.middle;
-    rc = gr_codes_fill(out, made, c, &(gr_named){ .type = w.scale.t->type, .dim = { w.out, w.in } }, make_row, &w, err);
-    free(w.scale_of);
-    return rc;
+    return rc ? rc : gr_codes_fill(out, made, c, &(gr_named){ .type = w.scale.t->type, .dim = { w.out, w.in } },
+                                   w.in + 2 * w.groups, make_row, &w, err);
 }
