@@ -1,13 +1,14 @@
 /* reference.c - the log-probabilities of the answers of dpo and its kin under the reference: computed once, before the
  * first step, and kept in OUT/reference.jsonl, where a run that goes on finds them.
  *
- *     {"rows":"9f0c..."}                         a digest of all rows
+ *     {"rows":"9f0c..."}                         a digest of all rows, of the reference and of what else the run is
  *     {"chosen":-41.2,"rejected":-38.9}          of each; kto: of the answer, and of the one to another prompt */
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/digest.h"
 #include "base/err.h"
 #include "file/io.h"
 #include "train/loop_int.h"
@@ -33,6 +34,7 @@ static gram_status all_open(struct all *a, const struct loop *l, gram_err *err)
     a->most = gr_min(a->n, l->r->batch_tokens / 2 + 1);     /* a row has two tokens or more */
     a->e = gr_calloc(a->most, sizeof(*a->e));
     a->room = gr_calloc(a->most, sizeof *a->room);
+    a->digest = gr_digest(a->digest, l->settings, strlen(l->settings));     /* they name whose weights these are */
     return a->e && a->room ? GRAM_OK : gr_nomem(err, "training rows");
 }
 

@@ -117,6 +117,12 @@ static void says(const char *where, const char *what)
         fail_msg("\"%s\" does not say \"%s\"", where, what);
 }
 
+static int at_once(void *arg, uint64_t done, uint64_t n)
+{
+    (void)arg, (void)done, (void)n;
+    return 1;
+}
+
 /* ---- More steps ------------------------------------------------------------------------------------ */
 
 /* Under a constant rate: stopped and ended runs both go on to 10 steps, with the bits of one that had them from the
@@ -492,6 +498,56 @@ static void ties_that_are_left_out_are_counted_so(void **state)
     free(rows);
 }
 
+/* A run that was stopped before its first checkpoint leaves no settings to be compared with, and what is begun in its
+ * place may have another reference. */
+static void another_reference_is_read_anew(void **state)
+{
+    char *pairs = write_pairs("refer.jsonl", 0, 9, false), *held = write_pairs("refer-held.jsonl", 20, 24, false);
+    char *other = check_tmppath("referee");
+    struct watch w = { 0 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+    gram_train_report stale, fresh;
+
+    (void)state;
+    o.model.judge_prompt = NULL;
+    gram_train_options_set_loss(&o, GRAM_LOSS_SIMPO);
+    o.lr = 3e-2;
+    CHECK_OK(finetune(pairs, "referee", &o, &fresh));
+    gram_train_options_set_loss(&o, GRAM_LOSS_DPO);
+    o.eval_file = held;
+    o.judging = at_once;
+    assert_int_equal(finetune(pairs, "refer", &o, &stale), GRAM_ESTOPPED);
+    assert_true(exists("refer/reference.jsonl"));
+    o.judging = NULL;
+    o.reference = other;
+    o.resume = true;
+    CHECK_OK(finetune(pairs, "refer", &o, &stale));
+    CHECK_OK(finetune(pairs, "refer-anew", &o, &fresh));
+    assert_true(stale.loss == fresh.loss);
+    free(pairs), free(held), free(other);
+}
+
+/* What z of kto reads is cut by max-tokens, though no row's own answer is. */
+static void kto_goes_on_with_the_same_cuts(void **state)
+{
+    char *rows = check_write("cuts.jsonl",
+        "{\"prompt\":\"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqq\",\"completion\":\"a\",\"label\":false}\n"
+        "{\"prompt\":\"q\",\"completion\":\"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\",\"label\":true}\n");
+    struct watch w = { .stop_at = 2 };
+    gram_train_options o = options(GRAM_STAGE_FINETUNE, &w);
+
+    (void)state;
+    o.model.judge_prompt = NULL;
+    gram_train_options_set_loss(&o, GRAM_LOSS_KTO);
+    o.model.max_tokens = 90;
+    assert_int_equal(finetune(rows, "cuts", &o, NULL), GRAM_ESTOPPED);
+    o.model.max_tokens = 70;
+    o.resume = true;
+    assert_int_equal(finetune(rows, "cuts", &o, NULL), GRAM_EARG);
+    says(check_err.text, "training rows");
+    free(rows);
+}
+
 #define REASONED "\"prompt\":\"q\",\"chosen\":\"x\",\"rejected\":\"y\",\"rationale\""
 #define ANNOTATED "\"prompt\":\"p\",\"response1\":\"x\",\"response2\":\"y\",\"individual_preference\""
 #define ANNOTATOR(score) "{\"score\":" score ",\"reasoning\":\"r\",\"feedback1\":\"f\",\"feedback2\":\"g\"}"
@@ -697,6 +753,8 @@ int main(void)
         cmocka_unit_test(answers_that_are_one_text_are_left_out),
         cmocka_unit_test(margins_and_weights_are_counted),
         cmocka_unit_test(ties_that_are_left_out_are_counted_so),
+        cmocka_unit_test(another_reference_is_read_anew),
+        cmocka_unit_test(kto_goes_on_with_the_same_cuts),
         cmocka_unit_test(rows_with_reasons_are_counted_so),
         cmocka_unit_test(held_out_rows_that_are_left_out_are_said),
         cmocka_unit_test(soft_labels_against_their_row_are_said),
