@@ -46,6 +46,7 @@ static gram_status store(struct reading *r, gr_example *e, gram_err *err)
     gr_set *s = r->to->s;
     gram_status rc;
 
+    gr_set_digest(s, e);
     gr_set_measure(s, e);
     if (!r->to->w)
         return gr_set_push(s, e, err);
@@ -89,7 +90,6 @@ static gram_status take_labelled(struct reading *r, gr_example *e, gram_err *err
 
 static gram_status take(struct reading *r, gr_example *e, gram_err *err)
 {
-    gr_set_digest(r->to->s, e);
     return r->form == GR_FORM_LABELLED ? take_labelled(r, e, err) : store(r, e, err);
 }
 
