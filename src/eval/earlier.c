@@ -103,10 +103,12 @@ gram_status gr_earlier_look(gr_earlier *e, const gr_eval_row *now, const char *f
 void gr_earlier_take(gr_earlier *e, gr_eval_row *now)
 {
     size_t file = now->file;
+    int cells = now->cells;
 
     gr_eval_row_clear(now);
     *now = e->row;
     now->file = file;
+    now->cells = cells;
     forget(e);
 }
 

@@ -228,7 +228,8 @@ static gram_status describe(const gr_eval_item *item, size_t file, gr_eval_row *
 {
     const gr_row *in = &item->row;
 
-    *row = (gr_eval_row){ .file = file, .cell = item->cell, .prompt = GR_DIGEST, .texts = gr_row_digest(in),
+    *row = (gr_eval_row){ .file = file, .cell = item->cell, .cells = item->cells, .prompt = GR_DIGEST,
+                          .texts = gr_row_digest(in),
                           .chosen_chars = gr_text_points(in->chosen), .rejected_chars = gr_text_points(in->rejected) };
     for (size_t t = 0; t < in->n_turns; t++)
         row->prompt = gr_digest_text(gr_digest_text(row->prompt, in->turn[t].role), in->turn[t].content);

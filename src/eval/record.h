@@ -24,6 +24,8 @@ typedef struct {
     uint64_t chosen_chars, rejected_chars;  /* code points */
     int cell;                           /* RM-Bench: 3 * style of chosen + style of rejected; RewardBench 2: the pair
                                          * of its item; -1 elsewhere */
+    int cells;                          /* pairs that its item has in the data; 0 where rows are no items' pairs, and as
+                                         * gr_eval_row_parse() reads it */
     bool consistent, truncated, dropped;
     bool rewarded, spread;              /* by a reward model; by PURM: its lines also hold "reward" and "sigma",
                                          * [chosen, rejected] */

@@ -80,10 +80,10 @@ static tie_item tie_of(const gr_eval_row *row, size_t n, size_t at)
 static void add_item(items *all, const gr_eval_row *row, size_t n)
 {
     size_t s = gr_rewardbench2_subset(row->subset), at = s < SUBSETS ? all->n[s] : 0;
-    bool whole = s < SUBSETS;
+    bool whole = s < SUBSETS && row->cells == (int)n;
 
     for (size_t k = 0; k < n; k++)
-        whole = whole && !row[k].dropped && row[k].cell == (int)k;
+        whole = whole && !row[k].dropped && row[k].cell == (int)k && row[k].prompt == row->prompt;
     if (!whole)
         all->broken++;
     else if (s == TIES && !row->rewarded)

@@ -184,6 +184,8 @@ gram_status gr_rules_rows(gr_rules rules, const gr_at *at, const json_t *o, gr_e
         return gr_row_nomem(at);
     rc = rules == GR_RULES_RMBENCH ? rmbench_rows(at, o, item)
        : rules == GR_RULES_JUDGEBENCH ? judgebench_row(at, o, item) : rewardbench2_rows(at, o, item, &rows);
+    for (size_t i = 0; i < rows && !rc; i++)
+        item[i].cells = (int)rows;
     if (!rc) {
         *out = item;
         *n = rows;

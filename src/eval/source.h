@@ -9,7 +9,7 @@
 #include "data/rows.h"
 #include "eval/rules.h"
 
-typedef struct { gr_row row; int cell; } gr_eval_item;  /* cell as in gr_eval_row */
+typedef struct { gr_row row; int cell, cells; } gr_eval_item;   /* as in gr_eval_row */
 void gr_eval_item_clear(gr_eval_item *item);
 
 /* One upstream object to its pairs: nine for RM-Bench, one for JudgeBench, three or more for RewardBench 2. On success

@@ -1,6 +1,7 @@
 /* test_run.c - whole runs with a judge that needs no model: upstream rules against Python, a run that was cut off
  * against one that was not, and what is said when something is wrong. */
 #include <unistd.h>
+#include "base/err.h"
 #include "eval/numbers.h"
 #include "eval/rules.h"
 #include "eval_check.h"
@@ -109,8 +110,8 @@ static void rewardbench2_as_upstream(void **state)
             double b = json_number_value(json_array_get(scores, right + k % wrong));
             row[n++] = (gr_eval_row){ .id = (char *)(uintptr_t)json_string_value(json_object_get(item, "id")),
                                       .subset = (char *)(uintptr_t)json_string_value(json_object_get(item, "subset")),
-                                      .prompt = i, .cell = (int)k, .rewarded = true, .reward = { a, b },
-                                      .logit_margin = a - b };
+                                      .prompt = i, .cell = (int)k, .cells = (int)gr_max(right, wrong),
+                                      .rewarded = true, .reward = { a, b }, .logit_margin = a - b };
         }
     }
     CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, n, &r, &check_err));
@@ -144,10 +145,55 @@ static void half_an_item_is_none(void **state)
 
     (void)state;
     for (int k = 0; k < 4; k++)
-        row[k] = (gr_eval_row){ .id = id, .subset = math, .prompt = k > 2, .cell = k < 3 ? k : 1, .preference = 0.9 };
+        row[k] = (gr_eval_row){ .id = id, .subset = math, .prompt = k > 2, .cell = k < 3 ? k : 1, .cells = 3,
+                                .preference = 0.9 };
     CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, 4, &r, &check_err));
     assert_true(r.score[0].rows == 1 && r.score[0].score.value == 1);
     assert_non_null(strstr(r.note[1], "1 items without all of their answers"));
+    row[1].prompt = row[2].prompt = 2;                  /* of the first item the last two, of the next the first */
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, 3, &r, &check_err));
+    assert_int_equal(r.score[0].rows, 0);
+}
+
+/* No chat template writes an answer with "?!". */
+static gram_status choosy_score(void *arg, const gram_pair *pair, size_t n, gram_verdict *out, gram_reasoned *why,
+                                gram_err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strstr(pair[i].a, "?!") || strstr(pair[i].b, "?!"))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "the chat template: no");
+    return fake_score(arg, pair, n, out, why, err);
+}
+
+/* The last pair of an item is a bad row, whether it is judged or a resume comes to it again. */
+static void an_item_that_lacks_its_last_pair_is_left_out(void **state)
+{
+    static const char item[] = "{\"id\":\"%d\",\"prompt\":\"%s\",\"subset\":\"Math\",\"chosen\":[\"q=3\"],"
+                               "\"rejected\":[\"q=1\",\"q=2\",\"q=0 %s\"]}\n";
+    char *path = in_tmp("items.jsonl"), *rows = in_tmp("items.rows.jsonl"), *table;
+    const char *file = path;
+    gram_eval_options opt = { .rules = "rewardbench2", .file.skip_bad = true, .rows = rows };
+    gr_eval_facts error = facts, dropping = facts;
+    fake_judge judge = { .too_long = "long" }, drop = { .too_long = "long", .drop = true };
+    gram_eval_summary s;
+    gr_buf b = { 0 };
+
+    (void)state;
+    gr_buf_printf(&b, item, 1, "first", "?!");
+    gr_buf_printf(&b, item, 2, "second", "");
+    gr_buf_printf(&b, item, 3, "long", "");
+    write_text(path, b.p);
+    error.truncate = "error";
+    dropping.truncate = "drop";
+    assert_int_equal(gr_eval_run(&file, 1, &opt, &error, choosy_score, &judge, &s, NULL, &check_err), GRAM_ELIMIT);
+    opt.file.resume = true;
+    CHECK_OK(gr_eval_run(&file, 1, &opt, &dropping, choosy_score, &drop, &s, &table, &check_err));
+    assert_true(s.resumed == 5 && s.dropped == 3 && s.bad == 1);
+    if (!strstr(table, "2 items without all of their answers are left out"))
+        fail_msg("%s", table);
+    free(table);
+    gr_buf_clear(&b);
+    free(path), free(rows);
 }
 
 /* The weights themselves, with every subset wrong but one: 984 of 1968, 154 and 250 of 740. */
@@ -582,6 +628,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rewardbench_as_upstream), cmocka_unit_test(rmbench_as_upstream),
         cmocka_unit_test(judgebench_as_upstream), cmocka_unit_test(rewardbench2_as_upstream),
+        cmocka_unit_test(an_item_that_lacks_its_last_pair_is_left_out),
         cmocka_unit_test(half_an_item_is_none),
         cmocka_unit_test(rewardbench_weights),
         cmocka_unit_test(ties_as_upstream), cmocka_unit_test(bad_upstream_rows), cmocka_unit_test(resumed_equals_whole),
