@@ -49,6 +49,7 @@ extern struct poptOption cli_run_table[];       /* --dtype --base --threads --ba
 extern struct poptOption cli_engine_table[];    /* the same and which head gives a reward, for those that score */
 extern struct poptOption cli_chat_table[];      /* --template --chat-arg; the next one holds it */
 extern struct poptOption cli_prompt_table[];    /* --judge-prompt --labels --template --max-tokens --truncate */
+extern struct poptOption cli_policy_table[];    /* --max-tokens --truncate --template, for those that learn to answer */
 extern struct poptOption cli_pointwise_table[]; /* --pointwise */
 extern struct poptOption cli_judge_table[];     /* the prompt's and --lambda --single-order, for those that score */
 extern struct poptOption cli_rationale_table[]; /* --rationale --votes and what goes with them */

@@ -77,6 +77,16 @@ struct poptOption cli_prompt_table[] = {
     CLI_TABLE_END
 };
 
+struct poptOption cli_policy_table[] = {
+    { "max-tokens", 'm', POPT_ARG_LONGLONG, &max_tokens, 0,
+      "Let a prompt and its answer have at most N tokens together (default: the model's context).", "N" },
+    { "truncate", '\0', POPT_ARG_STRING, &truncate_how, 0,
+      "What to do with a prompt that leaves no room for --max-new-tokens: fail at it (error, the default) or leave it "
+      "out (drop).", "error|drop" },
+    CLI_INCLUDE(cli_chat_table, NULL),
+    CLI_TABLE_END
+};
+
 struct poptOption cli_pointwise_table[] = {
     { "pointwise", '\0', POPT_ARG_NONE, &pointwise, 0,
       "Judge one answer at a time: its reward is the margin of the logits of the labels Yes and No (--labels), and n "

@@ -28,6 +28,7 @@ struct poptOption cli_train_own[GRAM_STAGES][CLI_TRAIN_MOST], cli_train_both[CLI
 const struct poptOption cli_align_table[] = {
     CLI_INCLUDE(cli_train_own[GRAM_STAGE_ALIGN], "Options:"),
     CLI_INCLUDE(cli_train_both, "Training options:"),
+    CLI_INCLUDE(cli_policy_table, "Prompt options:"),
     CLI_INCLUDE(cli_run_table, "Engine options:"),
     CLI_DEVICES,
     CLI_TABLE_END

@@ -48,6 +48,20 @@ expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out d $few --samples 3 -
 expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out e $few --samples 3 --steps 2 --cut keep --scheme reference \
     --against greedy
 
+# Prompts as the policy reads them: too long ones are left out where that is asked for, and the template is one's own.
+{ cat p.jsonl; echo '{"prompt":"a prompt that is longer than all of the others are"}'; } >long.jsonl
+# shellcheck disable=SC2086
+expect 1 "$GRAM" rl "$model" long.jsonl --judge "$judge" --out x $small --max-tokens 40
+says err "--truncate drop"
+# shellcheck disable=SC2086
+expect 0 "$GRAM" rl "$model" long.jsonl --judge "$judge" --out t $small --max-tokens 40 --truncate drop --cut keep
+says err "1 dropped as too long"
+# shellcheck disable=SC2086
+expect 0 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out u $small --template chatml --cut keep
+# shellcheck disable=SC2086
+expect 2 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out x $small --truncate balanced
+says err "truncate"
+
 # PPO, and a judge that learns to reason about pairs by its own verdict.
 # shellcheck disable=SC2086
 expect 0 "$GRAM" rl "$model" p.jsonl --judge "$judge" --out f $few --algorithm ppo --steps 4 --updates 2 --cut keep
