@@ -62,7 +62,7 @@ static gr_loss_rules rules_of(const gram_train_options *o)
 
 /* The rows of a run: those to learn from, and the held-out sets, of which there is one at least, empty where no file
  * was given. */
-struct rows { gr_set train, *held; const char **name; size_t n_held; };
+struct rows { gr_set train, *held; const char **name; size_t n_held; char all[96]; };
 
 static gram_status rows_init(struct rows *s, const gram_train_options *o, gram_err *err)
 {
@@ -77,6 +77,16 @@ static gram_status rows_init(struct rows *s, const gram_train_options *o, gram_e
         s->name[i] = i ? gr_text_base(o->more_eval[i - 1]) : o->eval_file ? gr_text_base(o->eval_file)
                        : o->split > 0 ? "split by prompt" : "";
     return GRAM_OK;
+}
+
+/* Further files of held-out prompts are of the same set, whose name says so. */
+static void pool(struct rows *s)
+{
+    if (s->n_held > 1 && s->name) {
+        snprintf(s->all, sizeof s->all, "%.64s and %zu more", s->name[0], s->n_held - 1);
+        s->name[0] = s->all;
+    }
+    s->n_held = 1;
 }
 
 static void rows_clear(struct rows *s)
@@ -545,8 +555,8 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     gr_reference reference = { .t = NULL };
     gram_status rc = rows_init(&s, o, err);
 
-    if (stage == GRAM_STAGE_ALIGN)          /* further files of held-out prompts are of the same set */
-        s.n_held = 1;
+    if (stage == GRAM_STAGE_ALIGN)
+        pool(&s);
     r.starts = gr_how_weights(m);
     r.held = s.held;
     r.held_name = s.name;

@@ -296,7 +296,8 @@ const gram_option gr_option_row[] = {
 
     { .name = "eval-file", .kind = GRAM_OPTION_PATHS, .at = AT(eval_file), .more = AT(more_eval), .stages = ALL,
       .help = "Judge the held-out rows of FILE before the first step and after the last, and say how well it did. May "
-      "be given again: the first decides what is best, the others are judged beside it" },
+      "be given again: the first decides what is best, the others are judged beside it; of raft and rl all are one "
+      "set" },
     { .name = "eval-every", .kind = GRAM_OPTION_WIDE, .at = AT(eval_every), .stages = ALL, .alike = true,
       .most = STEPS, .needs = "eval-file", .usual = { "0", "0", "0" },
       .help = "Judge them every N steps too, and keep the model that did it best in DIR/best; 0: not between" },

@@ -48,6 +48,13 @@ expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out d $few --samples 3 -
 expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --out e $few --samples 3 --steps 2 --cut keep --scheme reference \
     --against greedy
 
+# Files of held-out prompts are one set, by a name of its own.
+head -n 1 p.jsonl >first.jsonl
+# shellcheck disable=SC2086
+expect 0 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out v $small --cut keep --eval-file first.jsonl \
+    --eval-file p.jsonl
+says err "first.jsonl and 1 more, 5 rows"
+
 # Prompts as the policy reads them: too long ones are left out where that is asked for, and the template is one's own.
 { cat p.jsonl; echo '{"prompt":"a prompt that is longer than all of the others are"}'; } >long.jsonl
 # shellcheck disable=SC2086
