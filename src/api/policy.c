@@ -168,9 +168,13 @@ static gram_status open_judges(gr_policy *p, gram_err *err)
 {
     const gram_align_options *a = &p->o->align;
     gram_status rc = open_learnt(p, err);
+    bool another;
 
     p->eval_judge = p->judge;
-    if (!rc && (a->eval_votes || (a->eval_judge && strcmp(a->eval_judge, a->judge))))
+    another = a->eval_votes || (a->eval_judge && strcmp(a->eval_judge, a->judge));
+    if (!rc && a->eval_judge && !another)           /* the same, and it compares answers to one prompt */
+        another = !gram_judge_across_prompts(p->judge) && !gram_judge_needs_reference(p->judge);
+    if (!rc && another)
         rc = open_other(p, err);
     if (!rc && p->o->note)
         p->o->note(p->o->arg, gram_judge_about(p->judge));

@@ -69,6 +69,11 @@ expect 0 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out u $small --templat
 expect 2 "$GRAM" raft "$model" p.jsonl --judge "$judge" --out x $small --truncate balanced
 says err "truncate"
 
+printf '{"prompt":"h","reference":"zz"}\n' >given.jsonl
+# shellcheck disable=SC2086
+expect 0 "$GRAM" rl "$model" p.jsonl --judge "$model" --eval-judge "$model" --out w $few --samples 3 --steps 2 \
+    --cut keep --eval-file given.jsonl
+
 # PPO, and a judge that learns to reason about pairs by its own verdict.
 # shellcheck disable=SC2086
 expect 0 "$GRAM" rl "$model" p.jsonl --judge "$judge" --out f $few --algorithm ppo --steps 4 --updates 2 --cut keep
