@@ -9,13 +9,14 @@
 #include "base/utf8.h"
 #include "serve/req.h"
 
-/* What goes as if it were not there: 0, 1, - for -1, f and t for false and true, [ { " for what is empty. */
-typedef struct { const char *name, *neutral; const char *word; } rule;
+/* What goes as if it were not there: 0, 1, - for -1, f and t for false and true, [ { " for what is empty; words: texts
+ * that say what holds anyway, with a blank between them. */
+typedef struct { const char *name, *neutral, *words; } rule;
 
 /* The fields of every path that gives scores. */
 static const rule scoring[] = {
     { "truncate_prompt_tokens", "-", NULL },        /* what does not fit is refused anyway */
-    { "max_tokens_per_doc", "", NULL },
+    { "max_tokens_per_doc", "0", NULL },
     { "max_length", "", NULL },
     { "max_chunks_per_doc", "", NULL },
     { "chat_template", "", NULL },
@@ -32,8 +33,14 @@ static const rule scoring[] = {
     { "lambda", "0", NULL },
 };
 
-/* Of those in the shape of another server: what only gram's own read. */
-static const rule plain[] = { { "rationale", "f", NULL }, { "criteria", "\"", NULL } };
+/* Of those in the shape of another server: what only gram's own read, and what these servers have. */
+static const rule plain[] = {
+    { "rationale", "f", NULL },             { "criteria", "\"", NULL },
+    { "instruction", "\"", NULL },          { "max_tokens_per_query", "0", NULL },
+    { "rank_fields", "[", NULL },           /* of a document that is an object, "text" is read */
+    { "embed_dtype", "", "float32" },       { "endianness", "", "native little" },  /* in base64 */
+    { "task", "", "classify score" },       /* the others pool what is no reward */
+};
 
 /* Of gram's own: what only other texts have than rationales. */
 static const rule rationale[] = {
@@ -145,6 +152,18 @@ static const struct path {
 
 /* ---- What is not ---- */
 
+static bool is_word(const char *words, const char *s)
+{
+    size_t n = strlen(s), k;
+
+    for (; *words; words += k + (words[k] != '\0')) {
+        k = strcspn(words, " ");
+        if (k == n && !memcmp(words, s, n))
+            return true;
+    }
+    return false;
+}
+
 static bool is_neutral(const rule *r, const json_t *v)
 {
     for (const char *p = r->neutral; *p; p++)
@@ -158,7 +177,7 @@ static bool is_neutral(const rule *r, const json_t *v)
         case '{': if (json_is_object(v) && json_object_size(v) == 0) return true; break;
         case '"': if (json_is_string(v) && json_string_length(v) == 0) return true; break;
         }
-    return json_is_null(v) || (r->word && json_is_string(v) && !strcmp(json_string_value(v), r->word));
+    return json_is_null(v) || (r->words && json_is_string(v) && is_word(r->words, json_string_value(v)));
 }
 
 static bool is_listed(const char *name, const char *const *list, size_t n)

@@ -541,10 +541,24 @@ static void fields_that_nobody_reads(void **state)
         { "/apply-template", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"enable_thinking\":false",
           "enable_thinking" },
         { "/v1/embeddings", "\"input\":\"" CHAT("x") "\",\"reference\":\"r\",\"dimensions\":64", "dimensions" },
+        { "/v1/embeddings", "\"input\":\"" CHAT("x") "\",\"reference\":\"r\",\"encoding_format\":\"base64\","
+                            "\"embed_dtype\":\"float16\"", "embed_dtype" },
+        { "/pooling", "\"input\":\"" CHAT("x") "\",\"reference\":\"r\",\"encoding_format\":\"base64\","
+                      "\"endianness\":\"big\"", "endianness" },
+        { "/pooling", "\"input\":\"" CHAT("x") "\",\"reference\":\"r\",\"task\":\"token_embed\"", "task" },
+        { "/rerank", "\"query\":\"q\",\"documents\":[{\"title\":\"t\",\"text\":\"x\"},\"y\"],"
+                     "\"rank_fields\":[\"title\",\"text\"]", "rank_fields" },
+        { "/rerank", "\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"instruction\":\"i\"", "instruction" },
+        { "/score", "\"queries\":\"q\",\"documents\":[\"x\",\"y\"],\"max_tokens_per_query\":5",
+          "max_tokens_per_query" },
     };
     char body[512];
 
     (void)state;
+    json_decref(ask("/pooling", "{\"input\":\"" CHAT("x") "\",\"reference\":\"r\",\"task\":\"classify\","
+                    "\"encoding_format\":\"base64\",\"embed_dtype\":\"float32\",\"endianness\":\"little\"}"));
+    json_decref(ask("/score", "{\"queries\":\"q\",\"documents\":[\"x\",\"y\"],\"max_tokens_per_query\":0,"
+                    "\"max_tokens_per_doc\":0}"));
     for (size_t i = 0; i < GR_COUNT(bad); i++) {
         json_t *out;
         snprintf(body, sizeof body, "{%s}", bad[i].front);
