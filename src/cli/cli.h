@@ -71,9 +71,12 @@ int cli_devices_run(char **argv, bool *over);
 
 /* What those options said, as the library wants it. Zero, or an exit code after a message. */
 int cli_model_options(gram_options *out);
-/* The name of the first option that was given of how a judge that is opened here is asked, or NULL; and of those, or of
- * what it computes and how its verdicts count. Where no model is opened they would do nothing. */
+/* The name of the first option that was given of how a judge that is opened here is asked, or NULL; of how a model is
+ * opened, with other, which is opened in any case, those that are the judge's alone; and of all of these, or of how
+ * verdicts count. Where no model is opened they would do nothing; --threads and --batch-tokens never change a number,
+ * and may be given always. */
 const char *cli_asking_given(void);
+const char *cli_engine_given(bool other);
 const char *cli_model_given(void);
 /* The place of `value` in `choices` ("f32|bf16|int8"), NULL being the first; -1 after a message with the option. */
 int cli_choice(const char *option, const char *value, const char *choices);

@@ -70,7 +70,7 @@ static int open_judges(struct judges *j, gram_model *policy, const char *policy_
     }
     rc = cli_judging(&o, &model, &reasons);
     if (!rc)
-        rc = cli_judge_unused(gold_where && is_judge(gold_where) ? gold_where : NULL);
+        rc = cli_judge_unused(gold_where && is_judge(gold_where) ? gold_where : NULL, cli_engine_given(policy));
     if (rc)
         return rc;
     gold = (gram_judge_options){ .model = &plain, .key = o.key, .timeout = o.timeout };

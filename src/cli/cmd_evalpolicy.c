@@ -55,7 +55,7 @@ static int open_all(struct models *m, const char *policy)
     if (!rc)
         rc = cli_judging(&o, &model, &reasons);
     if (!rc)
-        rc = cli_judge_unused(NULL);
+        rc = cli_judge_unused(NULL, NULL);
     if (rc)
         return rc;
     base = model.base;

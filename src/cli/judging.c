@@ -49,9 +49,9 @@ static bool is_model(const char *judge)
     return judge && !is_program(judge) && strncmp(judge, "http://", 7) && strncmp(judge, "https://", 8);
 }
 
-int cli_judge_unused(const char *gold)
+int cli_judge_unused(const char *gold, const char *engine)
 {
-    const char *name = cli_asking_given(), *judge = cli_judge_where;
+    const char *name = cli_asking_given() ? cli_asking_given() : engine, *judge = cli_judge_where;
 
     if (name && !is_model(judge) && !is_model(gold))
         return cli_usage("--%s: %s judges in its own way; a model that is opened here can be asked so", name, judge);

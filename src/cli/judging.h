@@ -11,8 +11,9 @@ int cli_judge_needed(void);                         /* an exit code: whether --j
 /* *o is what they say, with --judge-votes, whose settings *reasons holds, and --lambda of the judge's model, which o
  * borrows. An exit code. */
 int cli_judging(gram_judge_options *o, const gram_options *model, gram_rationale_options *reasons);
-/* Refuses how a judge is asked (--judge-prompt, --truncate, --template ...) where none is a model, and --judge-timeout
- * where none is a program. gold: a second one, or NULL. */
-int cli_judge_unused(const char *gold);
+/* Refuses how a judge is asked (--judge-prompt, --truncate, --template ...) and an option of its model, the name of one
+ * that was given or NULL, where none is a model, and --judge-timeout where none is a program. gold: a second judge, or
+ * NULL. */
+int cli_judge_unused(const char *gold, const char *engine);
 
 #endif

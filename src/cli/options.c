@@ -142,10 +142,15 @@ const char *cli_asking_given(void)
     return NULL;
 }
 
+const char *cli_engine_given(bool other)
+{
+    return base ? "base" : other ? NULL : dtype ? "dtype" : cli_device ? "device" : NULL;
+}
+
 const char *cli_model_given(void)
 {
     return cli_asking_given() ? cli_asking_given() : pointwise ? "pointwise" : scale ? "scale" : lambda != 0 ? "lambda"
-         : cli_single_order ? "single-order" : base ? "base" : dtype ? "dtype" : cli_device ? "device" : NULL;
+         : cli_single_order ? "single-order" : cli_engine_given(false);
 }
 
 static size_t share, shares;        /* of --shard */

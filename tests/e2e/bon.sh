@@ -136,6 +136,11 @@ refuses 'no policy' "$g" --judge "$m" --greedy
 refuses 'no policy' "$g" --judge "$m" --policy-template chatml
 refuses 'is no program' "$g" --judge "$m" --judge-timeout 5
 refuses 'labels: exec:cat judges in its own way' "$g" --judge exec:cat --labels A,B
+for option in --dtype=int8 --base=x --device=cpu; do
+    name=${option%=*}
+    refuses "gram bon: $name: exec:cat judges in its own way" "$g" --judge exec:cat "$option"
+done
+refuses 'gram bon: --base: http' "$m" "$tmp/prompts.jsonl" --judge http://127.0.0.1:1 --base x
 refuses 'truncate: http' "$g" --judge http://127.0.0.1:1 --truncate balanced
 refuses 'template: exec:cat' "$g" --judge exec:cat --template chatml
 refuses 'wanted all-pairs' "$g" --judge "$m" --by best
