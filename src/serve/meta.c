@@ -80,8 +80,8 @@ int gr_tokenize(gr_req *r)
     r->clear = tokenize_clear;
     st->text = gr_field(r, names);
     rc = gr_refuse_unread(r, GR_READS_TEXT);
-    for (size_t i = 0; i < 3 && !rc; i++)
-        rc = gr_check_names(r, names[i], names[(i + 1) % 3]);
+    if (!rc)
+        rc = gr_check_all_names(r, names);
     if (!rc)
         rc = gr_check_names(r, "add_special", "add_special_tokens");
     if (!rc)

@@ -98,7 +98,8 @@ static int read_how(gr_req *r, gr_rewards *w, gram_prompt *prompt)
 
 int gr_own_reward(gr_req *r)
 {
-    json_t *list = json_object_get(r->in, "responses"), *one = json_object_get(r->in, "response");
+    json_t *list = gr_field(r, (const char *[]){ "responses", NULL });
+    json_t *one = gr_field(r, (const char *[]){ "response", NULL });
     gram_prompt prompt;
     gr_rewards *w;
     size_t n = 1;
@@ -112,8 +113,8 @@ int gr_own_reward(gr_req *r)
     if (!w)
         return r->status;
     rc = read_how(r, w, &prompt);
-    if (!rc && one && list)
-        rc = gr_refuse(r, 422, "response", "response and responses are both there; wanted one of them");
+    if (!rc)
+        rc = gr_check_one_of(r, (const char *[]){ "responses", "response", NULL });
     for (size_t i = 0; i < n && !rc; i++) {
         w->item[i].prompt = prompt;
         rc = gr_item_read(r, &w->item[i], gr_read_answer(r, one ? one : json_array_get(list, i), gr_item_name(r, w, i),

@@ -257,7 +257,7 @@ static int check_beside(gr_req *r)
 
 int gr_own_score(gr_req *r)
 {
-    json_t *pairs = json_object_get(r->in, "pairs");
+    json_t *pairs = gr_field(r, (const char *[]){ "pairs", NULL });
     score_state *st = gr_req_alloc(r, 1, sizeof *st);
     gram_pair *pair;
     int rc;

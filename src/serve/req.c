@@ -165,6 +165,30 @@ int gr_check_names(gr_req *r, const char *a, const char *b)
     return !x || !y || json_equal(x, y) ? 0 : gr_refuse(r, 422, b, "%s and %s are one setting, and differ", a, b);
 }
 
+int gr_check_all_names(gr_req *r, const char *const *names)
+{
+    int rc = 0;
+
+    for (; *names && !rc; names++)
+        for (const char *const *other = names + 1; *other && !rc; other++)
+            rc = gr_check_names(r, *names, *other);
+    return rc;
+}
+
+int gr_check_one_of(gr_req *r, const char *const *names)
+{
+    const char *before = NULL;
+
+    for (; *names; names++) {
+        if (!named(r, *names))
+            continue;
+        if (before)
+            return gr_refuse(r, 422, *names, "%s and %s are both there; wanted one of them", before, *names);
+        before = *names;
+    }
+    return 0;
+}
+
 int gr_read_criteria(gr_req *r, const char **out)
 {
     const char *text = "";

@@ -136,8 +136,11 @@ typedef enum {
 int gr_refuse_unread(gr_req *r, gr_reads which);
 int gr_refuse_unread_pair(gr_req *r, const struct json_t *pair);        /* of an element of "pairs", */
 int gr_refuse_without_rationale(gr_req *r);                             /* or one of rationales where none is written */
-/* One value by two names, which must not say two things. */
+/* One value by two names, which must not say two things; by any of a NULL-ended list. */
 int gr_check_names(gr_req *r, const char *a, const char *b);
+int gr_check_all_names(gr_req *r, const char *const *names);
+/* Of a NULL-ended list of fields one alone may be there: what the others say would be left out. */
+int gr_check_one_of(gr_req *r, const char *const *names);
 
 /* ---- Answers ---- */
 

@@ -144,10 +144,8 @@ static int split_text(gr_req *r, gr_rewards *w, size_t i)
 int gr_rewards_references(gr_req *r, gr_rewards *w)
 {
     static const char *const names[] = { "reference", "labels", "label", NULL };
-    int rc = 0;
+    int rc = gr_check_all_names(r, names);
 
-    for (size_t i = 0; i < 3 && !rc; i++)
-        rc = gr_check_names(r, names[i], names[(i + 1) % 3]);
     return rc ? rc : gr_rewards_measured_by(r, w, gr_field(r, names));
 }
 

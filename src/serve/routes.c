@@ -1,27 +1,33 @@
 /* routes.c - read this to know which path leads where. Where clients of different servers say the same path, the
- * fields of the body tell them apart. */
+ * fields of the body tell them apart; a field that is null is not there. */
 #include "serve/endpoints.h"
 #include "serve/serve_int.h"
 
 static bool has(const gr_req *r, const char *name)
 {
-    return json_object_get(r->in, name) != NULL;
+    return gr_field(r, (const char *[]){ name, NULL }) != NULL;
 }
 
 static int any_score(gr_req *r)
 {
+    static const char *const either[] = { "label_token_ids", "prompt", "pairs", "queries", "documents", NULL };
+
     if (has(r, "label_token_ids"))
-        return gr_labels_sglang(r);
+        return gr_check_one_of(r, either) ? r->status : gr_labels_sglang(r);
     return has(r, "prompt") || has(r, "pairs") ? gr_own_score(r) : gr_vllm_score(r);
 }
 
 static int any_rerank(gr_req *r)
 {
+    if (gr_check_one_of(r, (const char *[]){ "documents", "texts", NULL }))
+        return r->status;
     return has(r, "texts") ? gr_tei_rerank(r) : gr_rerank(r);
 }
 
 static int any_classify(gr_req *r)
 {
+    if (gr_check_one_of(r, (const char *[]){ "input", "messages", "conv", "text", NULL }))
+        return r->status;
     return has(r, "conv") || has(r, "text") ? gr_sglang_classify(r) : gr_vllm_classify(r);
 }
 

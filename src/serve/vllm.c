@@ -42,8 +42,12 @@ int gr_vllm_score(gr_req *r)
     json_t *q = gr_field(r, left), *d = gr_field(r, right);
     size_t nq = 1, nd = 1;
     gr_rewards *w;
-    int rc = 0;
+    int rc = gr_check_all_names(r, left);
 
+    if (!rc)
+        rc = gr_check_all_names(r, right);
+    if (rc)
+        return rc;
     if (!q || !d)
         return gr_refuse(r, 422, q ? "documents" : "queries", "%s missing; this path takes queries and documents, or "
                          "prompt, a and b", q ? "documents are" : "queries are");
@@ -128,8 +132,10 @@ static int ask_texts(gr_req *r, json_t *v, const char *name, bool raw, gr_req_fn
 
 static int ask_input(gr_req *r, bool raw, gr_req_fn *finish)
 {
-    json_t *messages = json_object_get(r->in, "messages");
+    json_t *messages = gr_field(r, (const char *[]){ "messages", NULL });
 
+    if (gr_check_one_of(r, (const char *[]){ "input", "messages", NULL }))
+        return r->status;
     return ask_texts(r, messages ? messages : json_object_get(r->in, "input"), messages ? "messages" : "input", raw,
                      finish);
 }
@@ -239,7 +245,7 @@ static int answer_sglang(gr_req *r)
 
 int gr_sglang_classify(gr_req *r)
 {
-    json_t *conv = json_object_get(r->in, "conv");
+    json_t *conv = gr_field(r, (const char *[]){ "conv", NULL });
 
     return ask_texts(r, conv ? conv : json_object_get(r->in, "text"), conv ? "conv" : "text", r->engine->rewards,
                      answer_sglang);

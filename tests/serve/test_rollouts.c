@@ -533,7 +533,7 @@ static void fields_that_nobody_reads(void **state)
                                                                     "response" },
         { "/v1/reward", GROUP "\"reference\":\"r\",\"labels\":\"s\"", "labels" },
         { "/tokenize", "\"content\":\"q\",\"with_pieces\":true", "with_pieces" },
-        { "/tokenize", "\"content\":\"q\",\"text\":\"p\"", "content" },
+        { "/tokenize", "\"content\":\"q\",\"text\":\"p\"", "text" },
         { "/tokenize", "\"content\":\"q\",\"add_special\":true,\"parse_special\":false", "parse_special" },
         { "/detokenize", "\"tokens\":[72],\"skip_special_tokens\":true", "skip_special_tokens" },
         { "/apply-template", "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"add_generation_prompt\":false",
@@ -549,12 +549,30 @@ static void fields_that_nobody_reads(void **state)
         { "/rerank", "\"query\":\"q\",\"documents\":[{\"title\":\"t\",\"text\":\"x\"},\"y\"],"
                      "\"rank_fields\":[\"title\",\"text\"]", "rank_fields" },
         { "/rerank", "\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"instruction\":\"i\"", "instruction" },
+        { "/score", "\"queries\":\"q\",\"text_1\":\"p\",\"documents\":[\"x\",\"y\"]", "text_1" },
+        { "/score", "\"queries\":\"q\",\"text_2\":\"x\",\"documents\":[\"x\",\"y\"]", "text_2" },
+        { "/v1/score", PAIR "\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[1,2]", "prompt" },
+        { "/rerank", "\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"texts\":[\"v\",\"w\"]", "texts" },
+        { "/classify", "\"reference\":\"r\",\"input\":\"" CHAT("x") "\",\"text\":\"" CHAT("y") "\"", "text" },
+        { "/pooling", "\"reference\":\"r\",\"input\":\"" CHAT("x") "\",\"messages\":[{\"role\":\"user\",\"content\":"
+                      "\"q\"},{\"role\":\"assistant\",\"content\":\"y\"}]", "messages" },
         { "/score", "\"queries\":\"q\",\"documents\":[\"x\",\"y\"],\"max_tokens_per_query\":5",
           "max_tokens_per_query" },
+    };
+    static const struct { const char *path, *front; } null[] = {        /* which is not there */
+        { "/score", "\"queries\":\"q\",\"documents\":[\"x\",\"y\"],\"pairs\":null,\"prompt\":null,\"text_1\":null" },
+        { "/v1/score", PAIR "\"pairs\":null,\"label_token_ids\":null" },
+        { "/v1/reward", GROUP "\"response\":null" },
+        { "/rerank", "\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"texts\":null" },
+        { "/classify", "\"reference\":\"r\",\"input\":\"" CHAT("x") "\",\"messages\":null,\"conv\":null" },
     };
     char body[512];
 
     (void)state;
+    for (size_t i = 0; i < GR_COUNT(null); i++) {
+        snprintf(body, sizeof body, "{%s}", null[i].front);
+        json_decref(ask(null[i].path, body));
+    }
     json_decref(ask("/pooling", "{\"input\":\"" CHAT("x") "\",\"reference\":\"r\",\"task\":\"classify\","
                     "\"encoding_format\":\"base64\",\"embed_dtype\":\"float32\",\"endianness\":\"little\"}"));
     json_decref(ask("/score", "{\"queries\":\"q\",\"documents\":[\"x\",\"y\"],\"max_tokens_per_query\":0,"
