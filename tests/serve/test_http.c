@@ -1,6 +1,8 @@
 /* test_http.c - the server on a real socket: keys, limits, bodies in pieces, clients that leave or close one half,
  * a full queue, a batch with one bad request in it, draining, a crowd of idle connections, its own cost. */
 #include "talk.h"
+#include <dlfcn.h>
+#include <netdb.h>
 
 static gr_engine other_engine;
 
@@ -119,6 +121,44 @@ static void keys(void **state)
 }
 
 /* Who comes when all places are taken is told so at once, and whoever is there notices nothing. */
+/* Two addresses under one name, whatever the system knows of names; any other host is looked up as always. */
+static const char *two_addresses[2];
+
+int getaddrinfo(const char *restrict host, const char *restrict port, const struct addrinfo *restrict want,
+                struct addrinfo **restrict out)
+{
+    int (*as_always)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    int e;
+
+    *(void **)&as_always = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (!host || strcmp(host, "two.example"))
+        return as_always(host, port, want, out);
+    e = as_always(two_addresses[0], port, want, out);
+    return e ? e : as_always(two_addresses[1], port, want, &(*out)->ai_next);
+}
+
+/* The first address is none of this machine, which may have no IPv6 at all. One that is and is taken is no reason to
+ * listen where nobody asks. */
+static void the_next_address_where_there_is_none_of_the_first(void **state)
+{
+    gr_serve_options o = { .host = "two.example", .key = "s3cret", .quiet = true };
+
+    (void)state;
+    two_addresses[0] = "2001:db8::1";
+    two_addresses[1] = "127.0.0.1";
+    start(&o, "fake");
+    assert_int_equal(one("/v1/score", "Authorization: Bearer s3cret\r\n", PAIR), 200);
+    o.port = (unsigned short)gr_serve_port(server);
+    two_addresses[0] = "127.0.0.1";
+    two_addresses[1] = "127.0.0.2";
+    other_engine = fake_engine("fake");
+    assert_int_equal(gr_serve_start(&other, &o, &other_engine, &check_err), GRAM_EIO);
+    assert_non_null(strstr(check_err.text, "Address already in use"));
+    two_addresses[0] = two_addresses[1] = "2001:db8::1";
+    assert_int_equal(gr_serve_start(&other, &o, &other_engine, &check_err), GRAM_EIO);
+    stop(NULL);
+}
+
 static void one_connection_too_many(void **state)
 {
     enum { PLACES = 4 };
@@ -549,6 +589,7 @@ int main(void)
         cmocka_unit_test_teardown(bodies_over_the_limit, stop),
         cmocka_unit_test_teardown(bodies_that_cost, stop),
         cmocka_unit_test_teardown(keys, stop),
+        cmocka_unit_test_teardown(the_next_address_where_there_is_none_of_the_first, stop),
         cmocka_unit_test_teardown(one_connection_too_many, stop),
         cmocka_unit_test_teardown(loading_and_failing_to, stop),
         cmocka_unit_test_teardown(a_bad_neighbour_fails_alone, stop),
