@@ -7,25 +7,32 @@
 #include "serve/endpoints.h"
 #include "serve/reward.h"
 
-/* A string; a message; or an object of OpenAI's Responses API, whose output holds messages. One that holds none, such
- * as thoughts that came to no end, answers nothing: it is judged as the empty answer, as NeMo Gym's own server has
- * it. */
+/* A string; a message; or an object of OpenAI's Responses API, whose output holds messages: all of their texts are the
+ * answer. One that holds none, such as thoughts that came to no end, answers nothing: it is judged as the empty answer,
+ * as NeMo Gym's own server has it. */
 static int read_response(gr_req *r, json_t *v, const char *name, const char **out, const char **extra)
 {
     json_t *output = json_object_get(v, "output"), *m;
+    gr_buf text = { 0 };
     size_t k;
+    int rc = 0;
 
     if (!json_is_array(output))
         return gr_read_answer(r, v, name, out, extra);
-    *out = "";
     json_array_foreach(output, k, m) {
-        const char *type = json_string_value(json_object_get(m, "type"));
-        if (type && !strcmp(type, "message"))
-            return gr_read_content(r, json_object_get(m, "content"), name, out);
+        const char *type = json_string_value(json_object_get(m, "type")), *part = "";
         if (type && strstr(type, "_call"))
-            return gr_refuse(r, 422, name, "%s calls a tool, which cannot be judged here", name);
+            rc = gr_refuse(r, 422, name, "%s calls a tool, which cannot be judged here", name);
+        else if (type && !strcmp(type, "message"))
+            rc = gr_read_content(r, json_object_get(m, "content"), name, &part);
+        if (!rc && !gr_buf_puts(&text, part))
+            rc = gr_nomem_req(r);
+        if (rc)
+            break;
     }
-    return 0;
+    *out = rc ? NULL : gr_req_strndup(r, text.p ? text.p : "", text.n);
+    gr_buf_clear(&text);
+    return rc || *out ? rc : r->status;
 }
 
 static int answer(gr_req *r)

@@ -366,6 +366,11 @@ static void trainers(void **state)
     CLOSE(number(out, "rewards.0"), preference("x", "yy"));
     CLOSE(number(out, "comparison_results.0.ranking"), 6 - 5 * preference("x", "yy"));
     json_decref(out);
+    out = ask("/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\","
+              "{\"output\":[{\"type\":\"message\",\"content\":[{\"type\":\"output_text\",\"text\":\"yy\"}]},"
+              "{\"type\":\"message\",\"content\":\" and more\"}]}]}");
+    CLOSE(number(out, "rewards.0"), preference("x", "yy and more"));
+    json_decref(out);
 }
 
 static void chat(void **state)
@@ -700,6 +705,8 @@ static void a_wrong_request_is_never_a_score(void **state)
                            "\"response_objs\":[\"x\"]}" },
         { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
                            "\"response_objs\":[\"x\",\"yy\"],\"reference\":\"r\"}" },
+        { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\","
+                           "{\"output\":[{\"type\":\"message\",\"content\":\"y\"},{\"type\":\"function_call\"}]}]}" },
         { 503, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
                            "\"response_objs\":[\"x\",\"BOOM\"]}" },
         { 422, "/v1/chat/completions", "{\"messages\":[]}" },
