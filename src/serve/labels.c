@@ -2,7 +2,10 @@
  *
  *                     score                          apply_softmax
  *     vLLM            share of the first label       true: among the labels; false: of the whole vocabulary
- *     SGLang          a list, one a label            false by default, with the same meaning                       */
+ *     SGLang          a list, one a label            false by default, with the same meaning
+ *
+ * Both put the BOS token before a text where the checkpoint does, and vLLM's add_special_tokens says whether; token ids
+ * are read as they are. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +25,15 @@ typedef struct {
     int32_t *label;
     size_t n_labels;
     float *logit, *log_sum;                 /* [n*n_labels], [n] */
-    bool softmax, sglang;
+    bool softmax, sglang, bos;
 } labels_state;
 
 /* The ids of a followed by b, malloc'ed. Text is joined before it becomes ids. */
-static gram_status join(gr_engine *e, const label_part *a, const label_part *b, int32_t **token, size_t *n,
+static gram_status join(gr_engine *e, const label_part *a, const label_part *b, bool bos, int32_t **token, size_t *n,
                         gram_err *err)
 {
     gr_buf text = { 0 };
-    gram_status rc;
+    gram_status rc = GRAM_OK;
 
     *token = NULL;
     *n = a->n + b->n;
@@ -42,8 +45,12 @@ static gram_status join(gr_engine *e, const label_part *a, const label_part *b, 
         memcpy(*token + a->n, b->id, b->n * sizeof *b->id);
         return GRAM_OK;
     }
-    rc = gr_buf_add(&text, a->text, a->n) && gr_buf_add(&text, b->text, b->n)
-       ? e->tokenize(e, text.p, text.n, true, token, n, err) : gr_nomem(err, "text");
+    if (!gr_buf_add(&text, a->text, a->n) || !gr_buf_add(&text, b->text, b->n))
+        rc = gr_nomem(err, "text");
+    else if (bos)
+        rc = e->prompt_ids(e, text.p, text.n, token, n, err);
+    else
+        rc = e->tokenize(e, text.p, text.n, true, token, n, err);
     gr_buf_clear(&text);
     return rc;
 }
@@ -58,7 +65,7 @@ static gram_status step(gr_engine *e, void *arg, bool *again, gram_err *err)
 
     while (!rc && n < STEP && at + n < st->n && bytes < STEP_BYTES) {
         const label_part *item = &st->item[at + n], *first = st->item_first ? item : &st->query;
-        rc = join(e, first, first == item ? &st->query : item, &token[n], &n_tokens[n], err);
+        rc = join(e, first, first == item ? &st->query : item, st->bos, &token[n], &n_tokens[n], err);
         bytes += st->query.n + item->n;
         st->tokens += n_tokens[n++];
     }
@@ -158,6 +165,8 @@ static int start(gr_req *r, bool sglang)
         rc = gr_read_bool(r, "apply_softmax", !sglang, &st->softmax);
     if (!rc)
         rc = gr_read_bool(r, "item_first", false, &st->item_first);
+    if (!rc)
+        rc = gr_read_bool(r, "add_special_tokens", true, &st->bos);
     if (!rc)
         rc = gr_read_ids(r, json_object_get(r->in, "label_token_ids"), "label_token_ids", &st->label, &st->n_labels);
     if (!rc && !json_is_string(items))

@@ -294,6 +294,15 @@ static void vllm(void **state)
     json_decref(out);
 }
 
+/* Of a checkpoint that puts a BOS token in front. */
+static gram_status with_bos(gr_engine *e, const char *text, size_t bytes, int32_t **out, size_t *n, gram_err *err)
+{
+    char more[64];
+
+    snprintf(more, sizeof more, "^%.*s", (int)bytes, text);
+    return e->tokenize(e, more, bytes + 1, true, out, n, err);
+}
+
 static void label_probabilities(void **state)
 {
     json_t *out = ask("/generative_scoring", "{\"query\":\"ab\",\"items\":[\"c\",\"de\"],\"label_token_ids\":[1,2]}");
@@ -310,6 +319,21 @@ static void label_probabilities(void **state)
     CLOSE(number(out, "usage.prompt_tokens"), 3);
     CLOSE(number(out, "scores.0.0"), exp(z[0] - 4));
     json_decref(out);
+    static const struct { const char *path, *body; double tokens; } bos[] = {
+        { "/generative_scoring", "{\"query\":\"ab\",\"items\":[\"c\"],\"label_token_ids\":[1,2]}", 4 },
+        { "/generative_scoring", "{\"query\":\"ab\",\"items\":[\"c\"],\"label_token_ids\":[1,2],"
+                                 "\"add_special_tokens\":false}", 3 },
+        { "/v1/score", "{\"query\":\"ab\",\"items\":[\"c\"],\"label_token_ids\":[1,2]}", 4 },
+        { "/v1/score", "{\"query\":[1,2],\"items\":[[3]],\"label_token_ids\":[1,2]}", 3 },
+    };
+    gr_engine plain = engine;
+    engine.prompt_ids = with_bos;
+    for (size_t i = 0; i < GR_COUNT(bos); i++) {
+        out = ask(bos[i].path, bos[i].body);
+        CLOSE(number(out, "usage.prompt_tokens"), bos[i].tokens);
+        json_decref(out);
+    }
+    engine = plain;
 }
 
 static void reranking(void **state)
@@ -700,6 +724,8 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/predict", "{\"inputs\":[\"a\",\"b\",\"c\"]}" }, { 422, "/predict", "{}" },
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[]}" },
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[[1]],\"label_token_ids\":[1]}" },
+        { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[1],"
+                                      "\"add_special_tokens\":1}" },
         { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[-1]}" },
         { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
                            "\"response_objs\":[\"x\"]}" },
