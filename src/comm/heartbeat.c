@@ -215,13 +215,27 @@ static void *talk(void *arg)
     return NULL;
 }
 
-gram_status gr_watch_open(gr_dist *d, gram_err *err)
+/* A word that is no number would mean 0, and nobody would be given up. */
+static gram_status read_silence(double *out, gram_err *err)
 {
     const char *seconds = getenv("GRAM_PEER_TIMEOUT");
+    char *end;
+
+    *out = SILENCE;
+    if (!seconds || !*seconds)
+        return GRAM_OK;
+    *out = strtod(seconds, &end);
+    return end > seconds && !*end && *out >= 0
+         ? GRAM_OK : gr_fail(err, GRAM_EARG, "GRAM_PEER_TIMEOUT: wanted seconds, 0 or more, found \"%s\"", seconds);
+}
+
+gram_status gr_watch_open(gr_dist *d, gram_err *err)
+{
     sigset_t all, was;
     int rc;
 
-    d->silence = seconds ? strtod(seconds, NULL) : SILENCE;
+    if (read_silence(&d->silence, err))
+        return GRAM_EARG;
     for (size_t i = 0; i < d->size; i++)
         d->peer[i].saying = d->mpi.null_request, d->peer[i].seen = gr_now();
     listen(d);

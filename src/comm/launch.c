@@ -152,9 +152,12 @@ static gram_status start_all(struct start *s, const char *program, char *const *
 static gram_status run(struct start *s, const char *program, char *const *argv, int *status, gram_err *err)
 {
     static const int passed_on[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD };
+    const struct sigaction usual = { .sa_handler = SIG_DFL };
+    struct sigaction was;
     sigset_t signals, mask;
     gram_status rc;
 
+    sigaction(SIGCHLD, &usual, &was);       /* where it is ignored, nobody is told that a process has ended */
     sigemptyset(&signals);
     for (size_t i = 0; i < GR_COUNT(passed_on); i++)
         sigaddset(&signals, passed_on[i]);
@@ -163,6 +166,7 @@ static gram_status run(struct start *s, const char *program, char *const *argv, 
     disconnect(s);
     if (!rc)
         *status = wait_for_all(s, &signals);
+    sigaction(SIGCHLD, &was, NULL);
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
     return rc;
 }

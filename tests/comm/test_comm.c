@@ -349,6 +349,40 @@ static void how_they_ended_is_told(void **state)
     assert_int_equal(gr_dist_run("/bin/sh", bad, NULL, 17, &status, &check_err), GRAM_EARG);
 }
 
+/* Some parents leave SIGCHLD ignored, and then the system tells nobody how a child ended: no wait for ever. */
+static void a_parent_that_ignores_its_children(void **state)
+{
+    char *const bad[] = { (char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c",
+                          (char *)(uintptr_t)"case $GRAM_PROCESS in 1/*) exit 7 ;; esac", NULL };
+    struct sigaction now;
+    int status;
+
+    (void)state;
+    signal(SIGCHLD, SIG_IGN);
+    alarm(60);
+    CHECK_OK(gr_dist_run("/bin/sh", bad, NULL, 2, &status, &check_err));
+    alarm(0);
+    assert_int_equal(status, 7);
+    sigaction(SIGCHLD, NULL, &now);
+    assert_true(now.sa_handler == SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+}
+
+static void a_time_that_is_none(void **state)
+{
+    static const char *const wrong[] = { "30s", "abc", "-1", "nan" };
+    char *const shared[] = { (char *)(uintptr_t)self, (char *)(uintptr_t)"shared", NULL };
+    int status;
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(wrong); i++) {
+        setenv("GRAM_PEER_TIMEOUT", wrong[i], 1);
+        CHECK_OK(gr_dist_run("/proc/self/exe", shared, NULL, 2, &status, &check_err));
+        assert_int_not_equal(status, 0);
+    }
+    unsetenv("GRAM_PEER_TIMEOUT");
+}
+
 static void without_the_library_it_is_said(void **state)
 {
     gram_dist *none;
@@ -395,6 +429,8 @@ int main(int argc, char **argv)
             cmocka_unit_test(four_by_sockets_pass_the_same_tests),
             cmocka_unit_test(by_sockets_too),
             cmocka_unit_test(how_they_ended_is_told),
+            cmocka_unit_test(a_parent_that_ignores_its_children),
+            cmocka_unit_test(a_time_that_is_none),
         };
         rc += cmocka_run_group_tests(tests, NULL, NULL);
     }
