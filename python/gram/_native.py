@@ -162,6 +162,8 @@ def answer(item):
         return item
     if isinstance(item, list) and len(item) == 1 and isinstance(item[0], dict):
         item = item[0]
-    if isinstance(item, dict) and isinstance(item.get("content"), str) and set(item) <= {"role", "content"}:
+    if isinstance(item, dict) and isinstance(item.get("content"), str) and set(item) <= {"role", "content"} \
+            and item.get("role", "assistant") in ("assistant", "model"):
         return item["content"]
-    raise TypeError(f"an answer must be a text, or one message with content alone, found {item!r:.80}")
+    raise TypeError("an answer must be a text, or one message of the assistant with content alone, found "
+                    f"{item!r:.80}")

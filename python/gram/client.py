@@ -16,6 +16,7 @@ A request that fails raises GramError; nothing here makes up a score.
 """
 import http.client
 import json
+import numbers
 import os
 import threading
 import time
@@ -220,13 +221,24 @@ def _verl_prompt(extra_info):
     raise GramError("extra_info holds no raw_prompt, prompt or question")
 
 
+def _reference(ground_truth, status=0):
+    """A reference answer: a text, or a number as it is written. What else a data set has there (a dict of targets, a
+    list, a missing value) is no answer, and str() of it would be judged as one."""
+    if isinstance(ground_truth, str):
+        return ground_truth
+    if isinstance(ground_truth, numbers.Number) and ground_truth == ground_truth:
+        return str(ground_truth)
+    raise GramError("ground_truth must be the reference answer, a text or a number, found "
+                    f"{ground_truth!r:.80}", status)
+
+
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, reward_router_address=None, **_):
     """verl's reward for one response: its preference over ground_truth, the reference answer; where that is None, what
     the server measures a lone response by."""
     gram = Gram("http://" + reward_router_address) if reward_router_address else _default()
     if ground_truth is None:
         return {"score": gram.reward(_verl_prompt(extra_info), [solution_str])[0]}
-    verdict = gram.score(_verl_prompt(extra_info), solution_str, str(ground_truth))
+    verdict = gram.score(_verl_prompt(extra_info), solution_str, _reference(ground_truth))
     return {"score": verdict["preference"], "margin": verdict["logit_margin"], "flipped": float(verdict["flipped"])}
 
 
@@ -235,7 +247,7 @@ def compute_score_batch(data_sources, solution_strs, ground_truths, extra_infos,
     if any(g is None for g in ground_truths):
         return [compute_score(d, s, g, e)["score"] for d, s, g, e in zip(data_sources, solution_strs, ground_truths,
                                                                          extra_infos)]
-    pairs = [(_verl_prompt(e), s, str(g)) for s, g, e in zip(solution_strs, ground_truths, extra_infos)]
+    pairs = [(_verl_prompt(e), s, _reference(g)) for s, g, e in zip(solution_strs, ground_truths, extra_infos)]
     verdicts = _default().score_pairs(pairs)
     for v in verdicts:
         if "error" in v:

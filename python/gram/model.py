@@ -429,8 +429,10 @@ class Model:
 
     def _file_options(self, call, o, show, columns, skip_bad, resume, warn, shard=None):
         o.resume, o.skip_bad = resume, skip_bad
-        if shard:
+        if shard is not None:
             o.share, o.shares = shard
+            if o.shares < 1:                # which would be all rows
+                raise GramError("shard must be (i, n) with i from 0 to n - 1, found n = 0", "EARG")
         if columns:
             o.columns = call.string(columns if isinstance(columns, str)
                                     else ",".join(f"{k}={v}" for k, v in columns.items()))

@@ -39,6 +39,8 @@ def _rows_file(rows):
 
 
 def _word(value):
+    if hasattr(value, "tolist"):            # NumPy's, whose repr() names its type
+        value = value.tolist()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):

@@ -15,15 +15,16 @@ __all__ = ["reward_function", "RewardModel"]
 def reward_function(judge, reference_column=None, scheme=None, unit=None, lambda_=0.0, **options):
     """A reward function for GRPO, RLOO and the like. judge: a gram.Model, or a path, opened here with `options`. A
     prompt's completions stand side by side; a judge measures them against each other, both orders (or each against the
-    data set's column of reference answers), a reward head each by itself. None, TRL's "not applicable", is given for a
-    completion that cannot be judged, and where a judge has one alone, with nothing to compare it with."""
+    data set's column of reference answers), a reward head or a judge of one answer (pointwise) each by itself. None,
+    TRL's "not applicable", is given for a completion that cannot be judged, and where a judge that compares has one
+    alone, with nothing to compare it with."""
     if isinstance(judge, Model):
         _settled("the judge", options)
     model = judge if isinstance(judge, Model) else Model(judge, **options)
 
     def gram_reward(prompts, completions, **columns):
         references = columns[reference_column] if reference_column else [None] * len(prompts)
-        compares, out = model.head == "vocabulary", []
+        compares, out = model.head == "vocabulary" and not model._pointwise, []
         for start, end in _runs(list(zip(prompts, references))):
             if compares and references[start] is None and end - start < 2:
                 out.extend([None] * (end - start))

@@ -114,8 +114,9 @@ class Judging(unittest.TestCase):
             trl_reward("http://127.0.0.1:2", gram=Gram("http://127.0.0.1:1"), timeout=5)
         with self.assertRaisesRegex(GramError, "wildest"):
             self.m.rank("q", ["a", "b"], "wildest")
-        with self.assertRaises(TypeError):
-            self.m.score("q", 3, "x")
+        for answer in 3, {"role": "user", "content": "a"}:
+            with self.assertRaises(TypeError):
+                self.m.score("q", answer, "x")
         for how, why in (({"scheme": "tournament"}, "nothing to compare"), ({"reference": "c"}, "nothing to compare"),
                          ({"unit": "preference"}, "no preference"), ({"unit": "points"}, "points")):
             with self.assertRaisesRegex(GramError, why):        # a head gives each answer a number of its own
@@ -248,6 +249,8 @@ class Judging(unittest.TestCase):
                 self.assertEqual(f.read(), command("score", JUDGE, rows, "-q"))
             with self.assertRaisesRegex(GramError, "from 0 to N - 1"):
                 self.m.score_file(rows, out, shard=(2, 2))
+            with self.assertRaisesRegex(GramError, "from 0 to n - 1"):
+                self.m.score_file(rows, out, shard=(0, 0))
 
     def test_what_is_no_json_is_no_text(self):
         good = {"prompt": np.array([{"role": "user", "content": "q"}], dtype=object), "chosen": np.str_("a"),
@@ -280,7 +283,7 @@ class Training(unittest.TestCase):
         steps = []
         with tempfile.TemporaryDirectory() as d:
             out = os.path.join(d, "out")
-            r = gram.finetune(JUDGE, self.rows, out, steps=3, batch_rows=2, lr=1e-3, loss="bt", lora_rank=2,
+            r = gram.finetune(JUDGE, self.rows, out, steps=3, batch_rows=2, lr=np.float64(1e-3), loss="bt", lora_rank=2,
                               on_step=lambda s: steps.append(s["loss"]))
             self.assertEqual((r["steps"], len(steps)), (3, 3))
             self.assertEqual(r["loss"], steps[-1])
@@ -315,6 +318,8 @@ class Trainers(unittest.TestCase):
         self.assertEqual(fn(["q"] * 3, ["a", "\0", "b"])[1], None)
         by_reference = reward_function(gram.Model(JUDGE), "solution")
         self.assertFalse(math.isnan(by_reference(["q"], ["a"], solution=["b"])[0]))
+        pointwise = gram.Model(JUDGE, pointwise=True, labels=("A", "B"))        # a number for one alone
+        self.assertEqual(reward_function(pointwise)(["q"], ["a"]), [float(pointwise.rewards("q", ["a"])[0])])
 
     def test_verl(self):
         os.environ["GRAM_JUDGE"] = JUDGE
@@ -328,6 +333,16 @@ class Trainers(unittest.TestCase):
         self.assertEqual(named, verl.compute_score("d", "a", "b", {"question": "q"}))
         want = gram.Model(JUDGE).score("q", "a", "b").preference
         self.assertEqual(verl.compute_score("d", "a", "b", {"question": "q"}), want)
+        self.assertEqual(verl.compute_score("d", "a", np.int64(7), {"question": "q"}),
+                         gram.Model(JUDGE).score("q", "a", "7").preference)
+        from gram import client
+        for ask in verl.compute_score, client.compute_score:
+            for truth in {"target": "b"}, ["b"], b"b", math.nan:
+                with self.assertRaisesRegex(GramError, "ground_truth must be the reference answer"):
+                    ask("d", "a", truth, {"question": "q"})
+        os.environ["GRAM_JUDGE"] = REWARD
+        with self.assertRaisesRegex(GramError, r"U\+0000"):
+            verl.compute_score("d", "a\0", None, {"question": "q"})
 
     def test_without_a_path_it_is_the_default_judge(self):
         was = os.environ.get("GRAM_JUDGE")
