@@ -88,6 +88,8 @@ const char *gr_api_format(const gram_model *m, const char *asked);
  * of what is no such model yet; any other loss takes it as it is. */
 gram_status gr_api_open_files(gram_model **out, const char *path, const gram_options *opt, gram_loss loss,
                               gram_err *err);
+/* Of this process, as many as open its models and train; 0: one for each core. */
+size_t gr_api_threads(const gram_train_options *o);
 gram_status gr_api_ready(const gram_model *m, gram_err *err);     /* fails where judging cannot work */
 
 /* GRAM_EARG: a and b have different vocabularies. what is b, as in "the reference", and a the policy. */

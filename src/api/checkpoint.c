@@ -344,12 +344,15 @@ gram_status gr_checkpoint_open(struct checkpoint *c, const char *path, const gra
     gram_status rc;
 
     *c = (struct checkpoint){ 0 };
+    if (opt->threads < 0 || opt->threads > 1024)
+        return gr_fail(err, GRAM_EARG, "threads: wanted 0 to 1024, found %d", opt->threads);
     rc = find_base(&c->card, &c->adapter, &c->base, path, opt->base, err);
     if (rc)
         return rc;
     model = c->base ? c->base : path;
     c->gguf = !is_dir(model);
-    rc = c->gguf ? gr_weights_open_gguf(&c->weights, model, err) : gr_weights_open_dir(&c->weights, model, err);
+    rc = c->gguf ? gr_weights_open_gguf(&c->weights, model, err)
+                 : gr_weights_open_dir_by(&c->weights, model, (size_t)opt->threads, err);
     if (!rc)
         rc = gr_config_open(&c->cfg, c->weights, c->adapter, &asked, err);
     if (!rc && c->adapter)

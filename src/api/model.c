@@ -54,8 +54,6 @@ const char *gram_arithmetic(const gram_model *m)
 
 static gram_status check_options(const gram_options *o, size_t context, const char *path, gram_err *err)
 {
-    if (o->threads < 0 || o->threads > 1024)
-        return gr_fail(err, GRAM_EARG, "threads: wanted 0 to 1024, found %d", o->threads);
     if ((unsigned)o->dtype > GRAM_DTYPE_AUTO)
         return gr_fail(err, GRAM_EARG, "dtype: %d is none of gram_dtype", (int)o->dtype);
     if ((unsigned)o->truncate > GRAM_TRUNCATE_DROP)

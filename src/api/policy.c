@@ -314,7 +314,7 @@ static gram_status open_frozen(gr_reference *f, const gram_model *m, const gr_tr
 
 gram_status gr_reference_open(gr_reference *f, gram_model *m, const gr_training *r, const char *path, gram_err *err)
 {
-    const gram_options files = { 0 };
+    const gram_options files = { .threads = (int)gr_api_threads(r->opt) };
     gram_status rc = path ? gr_api_open_files(&f->other, path, &files, GRAM_LOSS_GRAM, err) : GRAM_OK;
 
     if (!rc && f->other)
@@ -360,7 +360,7 @@ static gram_status value_open(gr_critic *v, const gr_policy *p, const gram_model
 {
     const gram_train_options *o = p->o;
     const char *path = o->align.value ? o->align.value : p->from;
-    const gram_options files = { .base = o->align.value ? NULL : o->model.base };
+    const gram_options files = { .base = o->align.value ? NULL : o->model.base, .threads = (int)gr_api_threads(o) };
     gr_config cfg;
     gram_status rc = gr_api_open_files(&v->files, path, &files, GRAM_LOSS_BT, err);
     bool own;

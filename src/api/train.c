@@ -201,6 +201,11 @@ static gram_status read_held(const char *data, const gram_train_options *o, stru
     return rc;
 }
 
+size_t gr_api_threads(const gram_train_options *o)
+{
+    return o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist);
+}
+
 static gram_status read_rows(const gram_model *m, gram_stage stage, const char *data, const gram_train_options *o,
                              struct rows *s, int32_t label[2], gram_err *err)
 {
@@ -208,8 +213,7 @@ static gram_status read_rows(const gram_model *m, gram_stage stage, const char *
     gr_set_rules rules = { .judge = &m->judge, .loss = rules_of(o), .ties = o->ties, .skip_bad = o->skip_bad,
                            .columns = o->columns,
                            .pairs = o->pairs, .seed = o->seed, .warn = o->note, .arg = o->arg, .split = o->split,
-                           .threads = o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist),
-                           .dist = o->dist, .bound = o->cache != NULL };
+                           .threads = gr_api_threads(o), .dist = o->dist, .bound = o->cache != NULL };
     gr_buf dir = { 0 };
     bool writes = gram_loss_writes(o->loss);
     gr_set_form form = stage == GRAM_STAGE_PRETRAIN ? GR_FORM_GROUPS : writes ? GR_FORM_REASONS
@@ -571,8 +575,7 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
     if (!rc && !o->check_gradients)
         rc = gr_dist_rank(o->dist) ? GRAM_OK : gr_make_directory(out, err);
     if (!rc)
-        rc = gr_device_open(&m->device, o->model.device,
-                            o->model.threads ? (size_t)o->model.threads : gr_dist_threads(o->dist), err);
+        rc = gr_device_open(&m->device, o->model.device, gr_api_threads(o), err);
     if (!rc)
         rc = gr_estimate_weights(m->file.weights, m->device, o, err);
     if (!rc)
@@ -619,14 +622,16 @@ static gram_status train_model(gram_model *m, gram_stage stage, const char *from
 static gram_status train_files(gram_stage stage, const char *from, const char *data, const char *out,
                                const gram_train_options *o, gram_train_report *report, gram_err *err)
 {
+    gram_options files = o->model;
     gram_model *m = NULL;
     gram_status rc = gr_options_check(stage, o, err);
     unsigned targets;
 
+    files.threads = (int)gr_api_threads(o);
     if (!rc)
         rc = gr_lora_targets(&targets, o->lora_targets, err);
     if (!rc)
-        rc = gr_api_open_files(&m, from, &o->model, o->loss, err);
+        rc = gr_api_open_files(&m, from, &files, o->loss, err);
     if (rc)
         return rc;
     rc = check_model(m, from, o->loss, o->lora_rank > 0, err);

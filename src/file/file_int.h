@@ -2,6 +2,7 @@
 #ifndef GR_FILE_FILE_INT_H
 #define GR_FILE_FILE_INT_H
 
+#include "base/pool.h"
 #include "file/io.h"
 #include "file/tok_facts.h"
 #include "file/weights.h"
@@ -41,10 +42,12 @@ gram_status gr_adapter_gguf_open(struct gr_adapter *a, gram_err *err);
 
 /* unpack.c: makes each weight that is packed an ordinary one, "X.weight" [outputs, inputs], of what lies beside its
  * codes, and takes that off the list. What was made is in (*made)[0 .. *n_made), whose data are to be freed with the
- * list, after a failure too. Codes that are no weight's fail. */
-gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char *dir, gram_err *err);
+ * list, after a failure too. Codes that are no weight's fail. threads: as for gr_pool_open(), of the rows of a weight;
+ * bits and errors do not depend on them. */
+gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char *dir, size_t threads, gram_err *err);
 /* The codes of one weight, called "X.code"; how: what config.json says of whole numbers. */
 struct gr_codes {
+    gr_pool *pool;
     const gr_names *all;
     const gr_named *t;
     const char *code;
@@ -59,7 +62,7 @@ const char *gr_codes_shape(char out[128], const gr_named *t);
 gram_status gr_codes_need(const gr_named **out, const struct gr_codes *c, const char *part, gr_dtype type,
                           const size_t *dim, size_t n_dims, gram_err *err);
 /* The weight, of what's type and dim[2]. fn makes the bytes of a row, with [some] floats for its own use; false: a
- * value is none that the type holds. */
+ * value is none that the type holds. Threads share the rows. */
 typedef bool gr_codes_row(const void *arg, size_t row, void *to, float *own);
 gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes *c, const gr_named *what, size_t some,
                           gr_codes_row *fn, const void *arg, gram_err *err);

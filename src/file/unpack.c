@@ -1,12 +1,13 @@
 /* unpack.c - weights whose codes and scales are tensors of their own, made ordinary ones: see file_int.h. fp8.c knows
  * codes of floating point, whole.c those of whole numbers, bnb.c those of bitsandbytes. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "file/file_int.h"
 
-enum { NAME = 256 };
+enum { NAME = 256, ROWS = 16 };      /* rows of a task: of GPTQ's codes one word each, together a line of the cache */
 
 /* The codes of a weight "X.weight", and what else belongs to it: also what activations are rounded by elsewhere. */
 struct form {
@@ -87,21 +88,45 @@ gram_status gr_codes_need(const gr_named **out, const struct gr_codes *c, const 
                    any ? "F16, BF16 or " : "", want, gr_codes_shape(found, t));
 }
 
+/* A weight on its way. */
+struct filling {
+    gr_codes_row *fn;
+    const void *arg;
+    char *to;
+    size_t rows, row;               /* bytes of a row */
+    float *own;                     /* [workers][some] */
+    size_t some;
+    atomic_size_t bad;              /* the first row that failed so far; rows: none */
+};
+
+static void fill_rows(void *arg, size_t task, size_t worker)
+{
+    struct filling *f = arg;
+    size_t end = gr_min((task + 1) * ROWS, f->rows), bad = f->bad;
+
+    for (size_t r = task * ROWS; r < end; r++)
+        if (!f->fn(f->arg, r, f->to + r * f->row, f->own + worker * f->some)) {
+            while (r < bad && !atomic_compare_exchange_weak(&f->bad, &bad, r))
+                ;
+            return;
+        }
+}
+
 /* Its name lies behind its values. */
 gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes *c, const gr_named *what, size_t some,
                           gr_codes_row *fn, const void *arg, gram_err *err)
 {
-    size_t stem = strlen(c->t->name) - strlen(c->code), all = stem + sizeof "weight", row = 0;
-    float *own = gr_calloc(some, sizeof *own);
-    gram_status rc = GRAM_OK;
+    size_t stem = strlen(c->t->name) - strlen(c->code), all = stem + sizeof "weight";
+    struct filling f = { .fn = fn, .arg = arg, .rows = what->dim[0], .some = gr_round_up(some, GR_ALIGN) };
     char *name;
 
     *out = (gr_named){ .type = what->type, .n_dims = 2, .dim = { what->dim[0], what->dim[1] } };
-    if (own && gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, out->dim[1], &row) &&
+    f.own = gr_alloc_aligned(gr_pool_size(c->pool), f.some * sizeof *f.own);
+    if (f.own && gr_named_bytes(out, &out->bytes) && gr_dtype_row_bytes(out->type, out->dim[1], &f.row) &&
         gr_add(all, out->bytes, &all))
         made->data = gr_alloc_aligned(all, 1);
     if (!made->data) {
-        free(own);
+        free(f.own);
         return gr_fail(err, GRAM_ENOMEM, "%s: out of memory for tensor \"%s\"", c->path, c->t->name);
     }
     name = (char *)made->data + out->bytes;
@@ -109,12 +134,13 @@ gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes 
     out->data = made->data;
     out->name = made->name = name;
     made->size[0] = out->dim[0], made->size[1] = out->dim[1];
-    for (size_t r = 0; r < out->dim[0] && !rc; r++)
-        if (!fn(arg, r, (char *)made->data + r * row, own))
-            rc = gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite number, or beyond "
-                         "what %s holds", c->path, name, r, gr_dtype_name(out->type));
-    free(own);
-    return rc;
+    f.to = made->data;
+    f.bad = f.rows;
+    gr_pool_run(c->pool, fill_rows, &f, f.rows / ROWS + (f.rows % ROWS > 0));
+    free(f.own);
+    return f.bad == f.rows ? GRAM_OK : gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite "
+                                               "number, or beyond what %s holds", c->path, name, (size_t)f.bad,
+                                               gr_dtype_name(out->type));
 }
 
 static const struct form *form_of(const gr_named *t)
@@ -144,14 +170,14 @@ static bool is_part(const gr_names *a, const char *name)
 
 /* The tensors of the list as they become, in t. */
 static gram_status make_all(gr_named *t, size_t *n, const gr_names *a, gr_scaled *made, size_t *n_made,
-                            const gr_quantization *how, const char *path, gram_err *err)
+                            const gr_quantization *how, gr_pool *pool, const char *path, gram_err *err)
 {
     gram_status rc = GRAM_OK;
 
     for (size_t i = 0; i < a->n && !rc; i++) {
         const struct form *f = form_of(&a->t[i]);
         if (f) {
-            const struct gr_codes c = { a, &a->t[i], f->code, how, path };
+            const struct gr_codes c = { pool, a, &a->t[i], f->code, how, path };
             made[*n_made] = (gr_scaled){ .was = f->type };
             rc = f->make(&t[(*n)++], &made[(*n_made)++], &c, err);
         } else if (!is_part(a, a->t[i].name)) {
@@ -163,11 +189,12 @@ static gram_status make_all(gr_named *t, size_t *n, const gr_names *a, gr_scaled
     return rc;
 }
 
-gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char *dir, gram_err *err)
+gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char *dir, size_t threads, gram_err *err)
 {
     gr_quantization how = { 0 };
     size_t some = 0, codes = 0, n = 0;
     gram_status rc = GRAM_OK;
+    gr_pool *pool = NULL;
     gr_named *t;
 
     for (size_t i = 0; i < a->n; i++) {
@@ -179,11 +206,14 @@ gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char 
         return GRAM_OK;
     if (codes)
         rc = gr_quantization_read(&how, dir, err);
+    if (!rc)
+        rc = gr_pool_open(&pool, threads, err);
     if (rc)
         return rc;
     t = gr_calloc(a->n, sizeof *t);
     *made = gr_calloc(some, sizeof **made);
-    rc = t && *made ? make_all(t, &n, a, *made, n_made, &how, dir, err) : gr_nomem(err, dir);
+    rc = t && *made ? make_all(t, &n, a, *made, n_made, &how, pool, dir, err) : gr_nomem(err, dir);
+    gr_pool_close(pool);
     if (rc) {
         free(t);
         return rc;

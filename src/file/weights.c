@@ -238,7 +238,7 @@ gram_status gr_weights_check_none(const char *dir, gram_err *err)
     return rc;
 }
 
-static gram_status open_dir(gr_weights *w, gram_err *err)
+static gram_status open_dir(gr_weights *w, size_t threads, gram_err *err)
 {
     static const char *const single[] = { "model.safetensors", GR_VALUE_HEAD };
     char *packed = gr_path_join(w->path, GR_PACKED_WEIGHTS);
@@ -266,10 +266,15 @@ static gram_status open_dir(gr_weights *w, gram_err *err)
     free(index);
     free(pickle);
     free(packed);
-    return rc ? rc : gr_unpack(&w->names, &w->made, &w->n_made, w->path, err);
+    return rc ? rc : gr_unpack(&w->names, &w->made, &w->n_made, w->path, threads, err);
 }
 
 gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err)
+{
+    return gr_weights_open_dir_by(out, dir, 1, err);
+}
+
+gram_status gr_weights_open_dir_by(gr_weights **out, const char *dir, size_t threads, gram_err *err)
 {
     gr_weights *w = weights_new(dir);
     gram_status rc;
@@ -277,7 +282,7 @@ gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err
     *out = NULL;
     if (!w)
         return gr_nomem(err, dir);
-    rc = open_dir(w, err);
+    rc = open_dir(w, threads, err);
     if (rc) {
         gr_weights_close(w);
         return rc;

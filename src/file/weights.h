@@ -53,6 +53,8 @@ typedef struct {
 #define GR_VALUE_HEAD "value_head.safetensors"
 typedef struct gr_weights gr_weights;
 gram_status gr_weights_open_dir(gr_weights **out, const char *dir, gram_err *err);
+/* The same by so many threads, 0: gr_cores(). What is packed is then sooner unpacked. */
+gram_status gr_weights_open_dir_by(gr_weights **out, const char *dir, size_t threads, gram_err *err);
 /* GRAM_EARG where a directory has weights already, of a whole model or of an adapter: it is of one model. */
 gram_status gr_weights_check_none(const char *dir, gram_err *err);
 /* With its metadata, below. The first part of a split model opens all of them. */

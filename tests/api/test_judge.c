@@ -161,9 +161,10 @@ static void a_long_answer_fails_alone(void **state)
 
 static void what_cannot_be_meant_is_refused(void **state)
 {
-    static const gram_options one_order = { .single_order = true };
+    static const gram_options one_order = { .single_order = true }, threads = { .threads = -1 };
     static const struct { const char *where; gram_judge_options o; const char *says; } bad[] = {
         { PAIRWISE, { .model = &one_order }, "both orders" },
+        { PAIRWISE, { .model = &threads }, "threads: wanted 0 to 1024, found -1" },
         { PAIRWISE, { .lambda = 1 }, "PURM" },
         { PAIRWISE, { .lambda = -1 }, "lambda" },
         { PAIRWISE, { .scheme = (gram_scheme)9 }, "scheme" },

@@ -12,7 +12,7 @@
 #include "file/io.h"
 
 static long left = -1;                  /* allocations until one fails; below 0: none does */
-static long live;                       /* taken and not given back */
+static _Atomic long live;               /* taken and not given back, in any thread */
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define COUNTED 1
@@ -79,7 +79,7 @@ static gram_status open_packed(gram_err *err)
 
     for (size_t i = 0; i < GR_COUNT(dir) && !rc; i++) {
         gr_weights *w;
-        rc = gr_weights_open_dir(&w, dir[i], err);
+        rc = gr_weights_open_dir_by(&w, dir[i], 2, err);
         gr_weights_close(w);
     }
     return rc;

@@ -9,6 +9,8 @@
 
 enum { IN = 16, OUT = 16, GROUP = 4, GROUPS = IN / GROUP, MOST = 6 };
 
+static size_t threads = 1;
+
 /* A tensor on its way into a file. */
 struct tensor { const char *name, *type; size_t dim[3], n_dims; uint8_t data[1024]; };
 
@@ -52,7 +54,7 @@ static gram_status open_tensors(gr_weights **out, const char *config, const stru
             gr_buf_add(&all, t[i].data, bytes_of(&t[i]));
     path = gr_path_join(dir, "model.safetensors");
     CHECK_OK(gr_write_file(path, all.p, all.n, &check_err));
-    rc = gr_weights_open_dir(out, dir, &check_err);
+    rc = gr_weights_open_dir_by(out, dir, threads, &check_err);
     free(path);
     gr_buf_clear(&text);
     gr_buf_clear(&all);
@@ -627,6 +629,37 @@ static void strays_are_refused_by_name(void **state)
     refused(GPTQ("\"bits\":4"), t, 5, "tensor \"a.weight\" is there twice");
 }
 
+/* The same values, and the same sentence, the first of its file, by any number of threads. */
+static void threads_change_nothing(void **state)
+{
+    enum { R = 200, C = 5 };
+    static const char config[] = CT("\"num_bits\":8,\"symmetric\":true,\"strategy\":\"channel\"");
+    struct tensor t[4] = { { "b.weight", "I8", { R, C }, 2, { 0 } }, { "b.weight_scale", "F16", { R, 1 }, 2, { 0 } } };
+
+    (void)state;
+    for (size_t i = 0; i < R * C; i++)
+        t[0].data[i] = (uint8_t)(7 * i + i / 256);
+    for (size_t r = 0; r < R; r++)
+        put_scale(&t[1], r, 1.0 / (double)(1u << r % 7));
+    memcpy(t + 2, t, 2 * sizeof *t);
+    t[2].name = "a.weight", t[3].name = "a.weight_scale";
+    for (threads = 1; threads < 6; threads++) {
+        gr_weights *w;
+        CHECK_OK(open_tensors(&w, config, t, 4));
+        assert_int_equal(gr_weights_count(w), 2);
+        for (size_t i = 0; i < R * C; i++)
+            for (size_t k = 0; k < 2; k++)
+                CHECK_NEAR(gr_named_value(gr_weights_at(w, k), i),
+                           (float)(int8_t)t[0].data[i] / (float)(1u << i / C % 7), 0);
+        gr_weights_close(w);
+    }
+    for (size_t i = 0; i < 4; i++)              /* infinite, each with a code that is not 0 */
+        memcpy(t[i < 1 ? 3 : 1].data + 2 * (size_t[]){ 3, 170, 37, 99 }[i], &(uint16_t){ 0x7c00 }, 2);
+    for (threads = 1; threads < 6; threads++)
+        refused(config, t, 4, "tensor \"b.weight\": a value of row 37 is no finite number");
+    threads = 1;
+}
+
 int main(void)
 {
     const struct CMUnitTest test[] = {
@@ -637,6 +670,7 @@ int main(void)
         cmocka_unit_test(strays_are_refused_by_name),
         cmocka_unit_test(bnb_is_read), cmocka_unit_test(bnb_of_eight_bits_is_read),
         cmocka_unit_test(bnb_is_refused_by_name), cmocka_unit_test(bnb_configs_are_refused_by_name),
+        cmocka_unit_test(threads_change_nothing),
     };
 
     return cmocka_run_group_tests(test, NULL, NULL);
