@@ -32,7 +32,7 @@ static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, 
     return rc;
 }
 
-static gram_status check_words(const gr_model *m, gram_err *err)
+gram_status gr_model_check_words(const gr_model *m, gram_err *err)
 {
     if (m->cfg.words)
         return GRAM_OK;
@@ -46,7 +46,7 @@ gram_status gr_model_label_logits(gr_work *w, const gr_forest *f, const int32_t 
     const gr_model *m = gr_work_model(w);
     size_t C = m->cfg.width;
     float *row = gr_calloc(n_labels * C, sizeof *row);
-    gram_status rc = row ? check_words(m, err) : gr_nomem(err, "label rows");
+    gram_status rc = row ? gr_model_check_words(m, err) : gr_nomem(err, "label rows");
 
     for (size_t j = 0; j < n_labels && !rc; j++)
         if (label[j] < 0 || (size_t)label[j] >= m->cfg.vocabulary)
@@ -132,7 +132,7 @@ gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, 
     size_t C = m->cfg.width, V = m->cfg.vocabulary;
     float *head = gr_alloc_aligned(HEAD_ROWS * C, sizeof *head);
     const float *hidden;
-    gram_status rc = head ? check_words(m, err) : gr_nomem(err, "logits");
+    gram_status rc = head ? gr_model_check_words(m, err) : gr_nomem(err, "logits");
 
     if (!rc)
         rc = gr_model_forward(w, f, want, n, &hidden, err);

@@ -71,6 +71,8 @@ void gr_matrix_shape(const gr_config *c, size_t which, size_t *O, size_t *K);
 size_t gr_matrix_unpermuted(const gr_config *c, size_t r);
 size_t gr_matrix_permuted(const gr_config *c, size_t r);
 
+/* Fails of a model without a head over the vocabulary: where words are tied, the table that reads them stands there. */
+gram_status gr_model_check_words(const gr_model *m, gram_err *err);
 /* Gives the host row v of the vocabulary's head as float32. */
 void gr_model_head_row(const gr_model *m, size_t v, float *out);
 

@@ -36,7 +36,7 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_w
     gr_vocabulary *h = gr_calloc(1, sizeof *h);
     size_t V = m->cfg.vocabulary, C = m->cfg.width, row_bytes = 0;
     gr_linear_mode mode = mode_of(m, way, as, d);
-    gram_status rc = GRAM_OK;
+    gram_status rc = gr_model_check_words(m, err);
 
     *out = NULL;
     if (!h)
@@ -47,7 +47,7 @@ gram_status gr_vocabulary_open(gr_vocabulary **out, const gr_model *m, gr_rows_w
     h->slice_rows = way == GR_ROWS_FEW || gr_device_op(d)->linear ? V : SLICE_ROWS;
     h->slices = (V + h->slice_rows - 1) / h->slice_rows;
     h->slice = gr_calloc(h->slices, sizeof *h->slice);
-    if (!h->slice)
+    if (!rc && !h->slice)
         rc = gr_nomem(err, "vocabulary");
     gr_dtype_row_bytes(m->head.type, C, &row_bytes);        /* proved when the file was opened */
     for (size_t i = 0; i < h->slices && !rc; i++) {

@@ -81,6 +81,14 @@ static double expected(double m, double v)
     return sum;
 }
 
+/* No token of a model without words has a probability. */
+static gram_status never(void *arg, const gram_written *t, gram_err *err)
+{
+    (void)arg, (void)err;
+    fail_msg("token %d has %g", t->id, (double)t->logprob);
+    return GRAM_OK;
+}
+
 static void a_verdict_follows_from_two_rewards(void **state)
 {
     (void)state;
@@ -107,6 +115,8 @@ static void a_verdict_follows_from_two_rewards(void **state)
                                                                   r[1].sigma)) : 1 / (1 + exp(-d)))) < 1e-6);
         assert_true(fabs(v[0].preference + v[1].preference - 1) < 1e-12);
         assert_int_equal(gram_logits(m, (const int32_t[]){ 5 }, 1, z, &check_err), GRAM_EUNSUPPORTED);
+        assert_int_equal(gram_text_logprobs(m, (const int32_t[]){ 5, 6 }, 2, 0, never, NULL, &check_err),
+                         GRAM_EUNSUPPORTED);
         gram_close(m);
     }
 }
