@@ -34,6 +34,22 @@ static void take(struct spread *s, double x)
 static double mean(const struct spread *s) { return s->n ? s->mean : NAN; }
 static double deviation(const struct spread *s) { return s->n > 1 ? sqrt(s->squares / (s->n - 1)) : NAN; }
 
+/* The deviation of the rewards of answers to one prompt, its mean over prompts, as TRL has it; of all where each prompt
+ * has one answer. */
+static double group_deviation(const gr_align *a, double of_all)
+{
+    size_t each = a->n / a->prompts;
+    struct spread all = { 0 };
+
+    for (size_t i = 0; i < a->n; i += each) {
+        struct spread one = { 0 };
+        for (size_t k = 0; k < a->samples; k++)
+            take(&one, a->answer[i + k].reward);
+        take(&all, deviation(&one));
+    }
+    return a->samples < 2 ? of_all : mean(&all);
+}
+
 /* Of rewards and lengths. */
 static double correlation(const gr_align *a)
 {
@@ -138,7 +154,7 @@ void gr_align_tell_rollout(gr_align *a)
             take(&learnt, x->reward);
     }
     gr_align_number(a, "reward", mean(&reward));
-    gr_align_number(a, "reward_std", deviation(&reward));
+    gr_align_number(a, "reward_std", group_deviation(a, deviation(&reward)));
     gr_align_number(a, "rewards/judge/mean", mean(&reward));
     gr_align_number(a, "rewards/judge/std", deviation(&reward));
     gr_align_number(a, "rewards/learnt/mean", mean(&learnt));

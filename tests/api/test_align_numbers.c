@@ -128,6 +128,24 @@ static double equal_groups(const json_t *answers, size_t each)
     return n;
 }
 
+/* The mean of their deviations, of those that have one. */
+static double deviation_of_groups(const json_t *answers, size_t each)
+{
+    double sum = 0, n = 0;
+
+    for (size_t i = 0; i < json_array_size(answers); i += each) {
+        struct spread s = { 0 };
+        for (size_t k = 0; k < each; k++)
+            add(&s, of(json_array_get(answers, i + k), "reward"));
+        settle_spread(&s);
+        if (s.n < 2)
+            continue;
+        sum += s.deviation;
+        n++;
+    }
+    return sum / n;
+}
+
 static void each_number(const json_t *m, const json_t *answers, int step)
 {
     static struct spread s[SPREADS];
@@ -138,7 +156,7 @@ static void each_number(const json_t *m, const json_t *answers, int step)
     assert_true(s[LENGTH].least < s[LENGTH].most && fabs(correlation(answers)) > 0.01);
     {
         const struct { const char *key; double want, off; } each[] = {
-            { "reward", s[GOT].mean, DIGITS }, { "reward_std", s[GOT].deviation, DIGITS },
+            { "reward", s[GOT].mean, DIGITS }, { "reward_std", deviation_of_groups(answers, 6), DIGITS },
             { "rewards/judge/mean", s[GOT].mean, DIGITS }, { "rewards/judge/std", s[GOT].deviation, DIGITS },
             { "rewards/learnt/mean", s[LEARNT].mean, DIGITS }, { "learnt", (double)s[LEARNT].n, 0 },
             { "judge/unparsed", 1 - (double)s[GOT].n / n, DIGITS },
