@@ -1,11 +1,15 @@
-/* test_judge.c - gram/judge.h over models and programs: its rewards are those of the calls that it stands on, an answer
- * that cannot be judged fails alone, and a program that does not keep to the lines is never believed. */
+/* test_judge.c - gram/judge.h over models, programs and servers: its rewards are those of the calls that it stands on,
+ * an answer that cannot be judged fails alone, a program that does not keep to the lines is never believed, and another
+ * model at a server's address is noticed. */
+#include <arpa/inet.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "api/api_int.h"
 #include "check.h"
@@ -470,6 +474,73 @@ static void every_allocation_may_fail(void **state)
     }
 }
 
+/* ---- Servers ------------------------------------------------------------------------------------- */
+
+/* Which model answers, one request after the other; a name and a fingerprint, or NULL for none. */
+struct served { int fd; const char *const (*as)[2]; size_t n; };
+
+static void *answer_as(void *arg)
+{
+    const struct served *s = arg;
+
+    for (size_t i = 0; i < s->n; i++) {
+        gr_buf b = { 0 };
+        char read[4096];
+        int fd = accept(s->fd, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        gr_buf_puts(&b, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"data\":[{\"preference\":0.5,\"p_forward\":0.5,"
+                        "\"p_swapped\":0.5,\"logit_margin\":0,\"consistent\":true,\"tokens\":2}]");
+        for (size_t k = 0; k < 2; k++)
+            if (s->as[i][k])
+                gr_buf_printf(&b, ",\"%s\":\"%s\"", k ? "system_fingerprint" : "model", s->as[i][k]);
+        gr_buf_puts(&b, "}");
+        if (send(fd, b.p, b.n, MSG_NOSIGNAL) == (ssize_t)b.n && !shutdown(fd, SHUT_WR))
+            while (recv(fd, read, sizeof read, 0) > 0)
+                ;
+        gr_buf_clear(&b);
+        close(fd);
+    }
+    return NULL;
+}
+
+/* A judge at an address is one model as long as it is open: as the first answer says it, by its name and by its
+ * fingerprint, which each decide alone. */
+static void another_model_at_the_address_is_noticed(void **state)
+{
+    static const char *const as[][3][2] = {
+        { { "m", "00aa" }, { "m", "00aa" }, { "m", "00bb" } }, { { "m", "00aa" }, { "m", "00aa" }, { "n", "00aa" } },
+        { { "m", "00aa" }, { "m", "00aa" }, { "m", NULL } },   { { "m", NULL }, { "m", NULL }, { "m", "00aa" } },
+    };
+    static const char *const pair[] = { "x", "y" };
+    gram_group g = group();
+    gram_judged_group r;
+
+    (void)state;
+    g.response = pair;
+    g.n = 2;
+    for (size_t i = 0; i < GR_COUNT(as); i++) {
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        struct served s = { socket(AF_INET, SOCK_STREAM, 0), as[i], 3 };
+        socklen_t bytes = sizeof a;
+        pthread_t thread;
+        gram_judge *j;
+        char url[40];
+        assert_true(s.fd >= 0 && !bind(s.fd, (struct sockaddr *)&a, sizeof a) && !listen(s.fd, 4));
+        assert_false(getsockname(s.fd, (struct sockaddr *)&a, &bytes));
+        snprintf(url, sizeof url, "http://127.0.0.1:%u", ntohs(a.sin_port));
+        assert_false(pthread_create(&thread, NULL, answer_as, &s));
+        j = open(url, NULL);
+        CHECK_OK(gram_judge_group(j, &g, &r, &check_err));
+        gram_judged_group_clear(&r);
+        assert_int_equal(gram_judge_group(j, &g, &r, &check_err), GRAM_EIO);
+        assert_non_null(strstr(check_err.text, "it has another model than before, or asks it in another way: "));
+        gram_judge_close(j);
+        pthread_join(thread, NULL);
+        close(s.fd);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,7 +550,7 @@ int main(void)
         cmocka_unit_test(a_text_that_is_none_is_refused), cmocka_unit_test(a_program_answers_line_by_line),
         cmocka_unit_test(lines_without_a_number), cmocka_unit_test(programs_that_are_not_believed),
         cmocka_unit_test(more_than_the_pipes_hold), cmocka_unit_test(a_program_is_killed_with_what_it_started),
-        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(another_model_at_the_address_is_noticed), cmocka_unit_test(every_allocation_may_fail),
     };
     char *log = check_tmppath("log");
 
