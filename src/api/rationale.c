@@ -291,6 +291,8 @@ gram_status gram_rationale_parse(const char *format, const char *text, char **ra
 
     *rationale = NULL;
     *label = -1;
+    if (!rc && !text)
+        rc = gr_fail(err, GRAM_EARG, "the rationale: wanted a text, found NULL");
     if (!rc) {
         const char *const labels[2] = { f.label[0] ? f.label[0] : "A", f.label[1] ? f.label[1] : "B" };
         gr_str body = gr_format_parse(&f, labels, (gr_str){ text, strlen(text) }, label);

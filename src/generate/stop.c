@@ -7,7 +7,9 @@
 gram_status gr_stops_check(const gr_stops *s, gram_err *err)
 {
     for (size_t i = 0; i < s->n_texts; i++) {
-        size_t n = strlen(s->text[i]);
+        size_t n = s->text[i] ? strlen(s->text[i]) : 0;
+        if (!s->text[i])
+            return gr_fail(err, GRAM_EARG, "stop: string %zu: wanted a text, found NULL", i);
         if (n == 0)
             return gr_fail(err, GRAM_EARG, "stop: string %zu is empty, which would stop every answer before it begins",
                            i);

@@ -300,13 +300,17 @@ gram_status gr_reason_pairs(const gr_reason *r, const gram_pair *pair, size_t n,
 gram_status gr_reason_stored(const gr_reason *r, const gram_pair *pair, bool swapped, const char *text,
                              gram_rationale *out, gram_err *err)
 {
-    gr_str body = gr_format_trim((gr_str){ text, strlen(text) });
+    gr_str body;
     gr_reason_prompts p;
     gr_ids ids = { 0 };
     float logit[2];
-    gram_status rc = gr_reason_prompt(r->words, pair, swapped || two_orders(r), &p, err);
+    gram_status rc;
 
     *out = (gram_rationale){ .swapped = swapped };
+    if (!text)
+        return gr_fail(err, GRAM_EARG, "the rationale: wanted a text, found NULL");
+    body = gr_format_trim((gr_str){ text, strlen(text) });
+    rc = gr_reason_prompt(r->words, pair, swapped || two_orders(r), &p, err);
     if (!rc && p.dropped)
         rc = gr_fail(err, GRAM_ELIMIT, "the pair takes more than %zu tokens", r->words->judge.max_tokens);
     if (!rc && !(out->text = gr_strndup(body.p, body.n)))

@@ -354,12 +354,18 @@ static gram_status encode(const gr_judge *j, const gram_text *text, gr_ids *ids,
 
     if (rc)
         return rc;
+    if (text->answer > text->answer_end || text->answer_end > text->bytes) {
+        rc = gr_fail(err, GRAM_EARG, "the answer: wanted bytes of the text's %zu, found %zu to %zu", text->bytes,
+                     text->answer, text->answer_end);
+        goto out;
+    }
     if (!begins((gr_str){ text->text, text->bytes }, bos) && !gr_chat_text_add(&t, true, bos, strlen(bos)))
         rc = gr_nomem(err, "text");
     if (!rc && !put_text(&t, text))
         rc = gr_nomem(err, "text");
     if (!rc)
         rc = gr_chat_encode(j->tok, &t, ids, err);
+out:
     gr_chat_text_clear(&t);
     free(bos);
     return rc;

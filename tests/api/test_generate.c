@@ -775,6 +775,9 @@ static void special_tokens_stop(void **state)
     assert_non_null(strstr(check_err.text, "is no token of this model"));
     assert_int_equal(gram_writer_open(&w, model, &(gram_writing){ .prompt = p[0], .how = &g }, &check_err), GRAM_EARG);
     assert_non_null(strstr(check_err.text, "is no token of this model"));
+    g.stop = (const char *const[]){ "<|im_start|>", NULL };
+    assert_int_equal(gram_generate(model, p, 1, &g, keep, &by_id, &check_err), GRAM_EARG);
+    assert_string_equal(check_err.text, "stop: string 1: wanted a text, found NULL");
 }
 
 /* ---- Memory that runs out ---- */

@@ -148,6 +148,12 @@ static void stored_scores_again(void **state)
             assert_true(was->tokens <= 20 && was->p >= 0 && was->p <= 1);
         }
     assert_true(closed > 0 && closed < PAIRS * 6);      /* both happen */
+    gram_pair p = pair_at(0);
+    gram_rationale none;
+    char *text;
+    int label;
+    assert_int_equal(gram_rationale_read(r, &p, false, NULL, &none, &check_err), GRAM_EARG);
+    assert_int_equal(gram_rationale_parse("gram-r2", NULL, &text, &label, &check_err), GRAM_EARG);
     gram_reasoner_close(r);
     for (size_t i = 0; i < PAIRS; i++)
         gram_reasoned_clear(&v[i]);

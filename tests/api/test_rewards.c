@@ -164,6 +164,9 @@ static void a_text_has_the_reward_of_its_messages(void **state)
         id[0] = 1 << 20;
         assert_int_equal(gram_text_rewards(m, text, 1, r, &bad, &check_err), GRAM_EARG);
         assert_int_equal(bad, 0);
+        text[0] = (gram_text){ .text = "an answer", .bytes = 9, .answer = 3, .answer_end = 10 };
+        assert_int_equal(gram_text_rewards(m, text, 1, r, &bad, &check_err), GRAM_EARG);
+        assert_string_equal(check_err.text, "the answer: wanted bytes of the text's 9, found 3 to 10");
         free(id);
         pair.a = answers[0];
         CHECK_OK(gram_show_prompt(m, &pair, false, &whole, &check_err));
