@@ -110,6 +110,41 @@ static void halves_are_rounded_to_even(void **state)
     }
 }
 
+/* The same of many at once, which are rounded as vectors: all halves, ties and what is beside them, both signs, what is
+ * too small, too large and no number. One at a time they are rounded as the test above says. */
+static void many_halves_are_rounded_as_one(void **state)
+{
+    enum { EACH = 3, EDGES = 15, N = 0x8000 * EACH * 2 + EDGES };
+    float *x = check_fenced(N * sizeof *x);
+    uint16_t *got = check_fenced(N * sizeof *got), want;
+    static const uint32_t edge[EDGES] = { 0, 1, 0x7fffff, 0x800000, 0x33000000, 0x33000001, 0x387fffff, 0x38800000,
+                                     0x477fefff, 0x477ff000, 0x47800000, 0x7f7fffff, 0x7f800000, 0x7f800001,
+                                     0x7fffffff };
+    size_t n = 0;
+
+    (void)state;
+    for (uint32_t h = 0; h < 0x8000; h++) {
+        float half = ((float)h + 0.5f) * 0x1p-24f;      /* between h and h + 1 */
+        uint32_t tie = (h << 13) + 0x38001000;
+        if (h < 0x400)
+            memcpy(&tie, &half, sizeof tie);
+        for (uint32_t k = 0; k < 2 * EACH; k++)
+            memcpy(&x[n++], &(uint32_t){ (tie + k / 2 - 1) | k % 2 << 31 }, sizeof *x);
+    }
+    for (size_t k = 0; n < N; k++)
+        memcpy(&x[n++], &edge[k], sizeof *x);
+    assert_false(gr_quantize(got, GR_F16, x, N));
+    for (size_t i = 0; i < N; i++) {
+        bool fits = gr_quantize(&want, GR_F16, &x[i], 1);
+        assert_int_equal(got[i], want);
+        assert_int_equal(fits, (want & 0x7c00) != 0x7c00);
+        if (isnan(x[i]))
+            assert_int_equal(want & 0x7fff, 0x7e00);
+        else if (!fits)
+            assert_true(fabsf(x[i]) >= 65520 && (want & 0x7fff) == 0x7c00);
+    }
+}
+
 static void every_half_is_exact(void **state)
 {
     (void)state;
@@ -169,6 +204,7 @@ int main(void)
         cmocka_unit_test(f32_at_any_alignment),
         cmocka_unit_test(quantised_as_the_gguf_package_does),
         cmocka_unit_test(halves_are_rounded_to_even),
+        cmocka_unit_test(many_halves_are_rounded_as_one),
         cmocka_unit_test(rows_are_whole_blocks),
     };
     return cmocka_run_group_tests(test, NULL, NULL);
