@@ -28,6 +28,7 @@ typedef struct {
     gr_align_prompt *p;
     size_t n, cap;
     uint64_t digest, bad, dropped, ties;
+    bool apart;                 /* each pair is two of them, one in either order */
 } gr_align_prompts;
 
 typedef struct {

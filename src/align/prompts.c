@@ -105,7 +105,7 @@ gram_status gr_align_read(gr_align_prompts *out, const char *path, const char *c
 {
     gram_status rc;
 
-    *out = (gr_align_prompts){ 0 };
+    *out = (gr_align_prompts){ .apart = r->words && r->apart };
     rc = read_file(out, path, r, err);
     for (; more && *more && !rc; more++)
         rc = read_file(out, *more, r, err);
@@ -119,10 +119,13 @@ gram_status gr_align_read(gr_align_prompts *out, const char *path, const char *c
 
 gram_status gr_align_set(const gr_align_prompts *p, gr_set *out, gram_err *err)
 {
-    *out = (gr_set){ .bad = p->bad, .dropped = p->dropped, .ties = p->ties };
+    *out = (gr_set){ .bad = p->bad, .dropped = p->dropped, .ties = p->ties,
+                     .reasoned = p->apart ? (p->n + p->dropped) / 2 : 0 };
     for (size_t i = 0; i < p->n; i++) {
-        gr_example e = { .weight = 1, .text = { gr_digest(GR_DIGEST, p->p[i].ids.p,
-                                                          p->p[i].ids.n * sizeof *p->p[i].ids.p), 0 } };
+        const gr_align_prompt *one = &p->p[i];      /* a pair is the same in either order */
+        uint64_t text = one->row.n ? gr_group_digest(&one->row)
+                                   : gr_digest(GR_DIGEST, one->ids.p, one->ids.n * sizeof *one->ids.p);
+        gr_example e = { .weight = 1, .text = { text, 0 } };
         gram_status rc = gr_ids_add(&e.seq[0], p->p[i].ids.p, p->p[i].ids.n) ? gr_set_add(out, &e, err)
                                                                             : gr_nomem(err, "prompts");
         if (rc) {

@@ -108,9 +108,17 @@ static gram_status read_pairs(gr_align_prompts *out, const char *path, const gr_
 
 gram_status gr_align_read_pairs(gr_align_prompts *out, const char *path, const gr_align_rules *r, gram_err *err)
 {
+    gr_align_rules again = *r;
     gram_status rc = read_pairs(out, path, r, 0, err);
+    uint64_t bad = out->bad, ties = out->ties;
 
-    return rc || !r->apart ? rc : read_pairs(out, path, r, 1, err);
+    if (rc || !r->apart)
+        return rc;
+    again.warn = NULL;                      /* what no row is was said and counted in the first order */
+    rc = read_pairs(out, path, &again, 1, err);
+    out->bad = bad;
+    out->ties = ties;
+    return rc;
 }
 
 /* ---- Rewards --------------------------------------------------------------------------------------------- */

@@ -82,6 +82,13 @@ printf '{"prompt":"q1","chosen":"zz","rejected":"a"}\n{"prompt":"q2","chosen":"z
 expect 0 "$GRAM" rl "$model" few-pairs.jsonl --judge self --out g --max-new-tokens 8 --samples 2 --steps 1 --cut keep \
     --batch-rows 2 --rollout-prompts 2 --lora-rank 2
 grep -q '"order":1' g/samples.jsonl || die "no second order in samples.jsonl"
+# Held-out pairs are read in both orders, and counted once.
+{ head -n 1 few-pairs.jsonl; printf '{"prompt":"q3","chosen":"z","rejected":"a","tie":true}\n{no JSON\n'; } >half.jsonl
+expect 0 "$GRAM" rl "$model" few-pairs.jsonl --judge self --out h --max-new-tokens 8 --samples 2 --steps 1 --cut keep \
+    --batch-rows 2 --rollout-prompts 2 --eval-file half.jsonl --skip-bad
+says err "half.jsonl: 1 of 3 rows are bad, and skipped, 1 of 3 rows are ties"
+says err "2 of 2 held-out rows are training rows too"
+[ "$(grep -c 'half.jsonl:3:' err)" -eq 1 ] || die "a bad row is told of twice"
 # shellcheck disable=SC2086
 expect 2 "$GRAM" rl "$model" few-pairs.jsonl --judge self --out x $few --algorithm remax --samples 2
 says err "remax"
