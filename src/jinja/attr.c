@@ -174,7 +174,7 @@ static bool at_index(jctx *j, jval v, int64_t i, jval *out)
         end = at + gr_jget_char(v.s->p + at, v.s->n - at, &c);
         *out = gr_jstrv(gr_jsub(j, v.s, at, end - at));
     } else {
-        *out = v.t == J_RANGE ? gr_jint(v.range->start + v.range->step * i) : v.l->v[i];
+        *out = v.t == J_RANGE ? gr_jint(gr_jrange_at(v.range, (size_t)i)) : v.l->v[i];
     }
     return true;
 }
@@ -231,9 +231,31 @@ static jval slice_str(jctx *j, const jstr *s, int64_t from, int64_t step, int64_
     return gr_jstrv(gr_jbuf_str(b));
 }
 
+/* Its elements are integers; what lies between two of them may be none. */
+int64_t gr_jrange_at(const jrange *r, size_t i)
+{
+    return (int64_t)((uint64_t)r->start + (uint64_t)r->step * i);
+}
+
+static int64_t whole(jctx *j, __int128 x)
+{
+    if (x < INT64_MIN || x > INT64_MAX)
+        gr_jfail(j, GRAM_EUNSUPPORTED, "the chat template computes an integer of more than 64 bits");
+    return (int64_t)x;
+}
+
+static jval slice_range(jctx *j, const jrange *from, int64_t a, int64_t b, int64_t by, size_t n)
+{
+    jrange *r = gr_jalloc(j, sizeof *r);
+    __int128 step = from->step;
+
+    *r = (jrange){ whole(j, from->start + step * a), whole(j, from->start + step * b), whole(j, step * by), n };
+    return (jval){ .t = J_RANGE, .range = r };
+}
+
 jval gr_jslice(jctx *j, jval v, jval from, jval to, jval step)
 {
-    int64_t n, by = 1, a, b, count;
+    int64_t n, by = 1, said = 1, a, b, count;
     jval out;
 
     gr_jneed(j, v);
@@ -245,8 +267,8 @@ jval gr_jslice(jctx *j, jval v, jval from, jval to, jval step)
     if (step.t != J_NONE) {
         if (step.t != J_INT && step.t != J_BOOL)
             gr_jraise(j, "slice indices must be integers or None or have an __index__ method");
-        by = gr_jindex(j, step);
-        by = by > INT32_MAX ? INT32_MAX : by < -INT32_MAX ? -INT32_MAX : by;
+        said = gr_jindex(j, step);          /* beyond every text and list it no longer matters which it is */
+        by = said > INT32_MAX ? INT32_MAX : said < -INT32_MAX ? -INT32_MAX : said;
     }
     if (by == 0)
         gr_jraise(j, "slice step cannot be zero");
@@ -255,12 +277,8 @@ jval gr_jslice(jctx *j, jval v, jval from, jval to, jval step)
     count = by > 0 ? (b > a ? (b - a - 1) / by + 1 : 0) : (a > b ? (a - b - 1) / -by + 1 : 0);
     if (v.t == J_STR)
         return slice_str(j, v.s, count ? a : 0, by, count);
-    if (v.t == J_RANGE) {
-        jrange *r = gr_jalloc(j, sizeof *r);
-        *r = (jrange){ v.range->start + v.range->step * a, v.range->start + v.range->step * b, v.range->step * by,
-                       (size_t)count };
-        return (jval){ .t = J_RANGE, .range = r };
-    }
+    if (v.t == J_RANGE)
+        return slice_range(j, v.range, a, b, said, (size_t)count);
     out = gr_jlist_new(j, v.t, (size_t)count);
     for (int64_t k = 0; k < count; k++)
         gr_jpush(j, out.l, v.l->v[a + k * by]);

@@ -26,7 +26,7 @@ static int64_t whole(jctx *j, const spec *f, jval v)
 {
     if (v.t != J_FLOAT)
         return gr_jindex(j, v);
-    if (f->type == 'x' || f->type == 'X' || f->type == 'o')
+    if (strchr("xXo", f->type))
         gr_jraise(j, "%%%c format: an integer is required, not float", f->type);
     if (!(fabs(v.f) < 0x1p63))
         gr_jfail(j, GRAM_EUNSUPPORTED, "the chat template formats an integer of more than 64 bits");
@@ -97,6 +97,9 @@ static void put_percent(jctx *j, jbuf *out, const spec *f, jval v)
 {
     const jstr *s;
 
+    if (out->safe && strchr("cxXo", f->type))       /* Markup wraps what it is given, and these look at it */
+        gr_jraise(j, f->type == 'c' ? "%%c requires int or char"
+                                    : "%%%c format: an integer is required, not _MarkupEscapeHelper", f->type);
     switch (f->type) {
     case 's':
     case 'r':
@@ -210,9 +213,8 @@ const jstr *gr_jpercent(jctx *j, const jstr *s, jval args)
         i = done = one_percent(j, out, s, i + 1, &from);
     }
     gr_jbuf_sub(out, s, done, s->n - done);
-    if (s->safe ? args.t == J_TUPLE && from.next < args.l->n
-                : args.t == J_TUPLE ? from.next < args.l->n
-                : !from.used && args.t != J_DICT && args.t != J_LIST && args.t != J_UNDEF && args.t != J_RANGE)
+    if (args.t == J_TUPLE ? from.next < args.l->n : !from.used && args.t != J_DICT && args.t != J_LIST &&
+                                                    args.t != J_UNDEF && args.t != J_RANGE)
         gr_jraise(j, "not all arguments converted during string formatting");
     return gr_jbuf_str(out);
 }

@@ -64,7 +64,7 @@ static jval element(jctx *j, jval of, size_t i)
     case J_LIST:
     case J_TUPLE: return of.l->v[i];
     case J_DICT:  return of.d->key[i];
-    case J_RANGE: return gr_jint(of.range->start + of.range->step * (int64_t)i);
+    case J_RANGE: return gr_jint(gr_jrange_at(of.range, i));
     default:      return of.view->what == 0 ? of.view->d->key[i] : of.view->what == 1 ? of.view->d->val[i]
                        : gr_jpair(j, of.view->d->key[i], of.view->d->val[i]);
     }

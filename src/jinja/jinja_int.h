@@ -96,6 +96,7 @@ typedef struct jval {
 typedef struct jlist { jval *v; size_t n, cap; } jlist;
 typedef struct jdict { jval *key, *val; size_t n, cap, cap_val; } jdict;
 typedef struct jrange { int64_t start, stop, step; size_t n; } jrange;
+int64_t gr_jrange_at(const jrange *r, size_t i);        /* i < n */
 typedef struct jview { jdict *d; int what; } jview;                 /* 0 keys, 1 values, 2 items */
 typedef struct jundef { const char *hint, *obj, *name; bool attr, unsafe; } jundef;
 typedef struct jcycler { jval *v; size_t n, at; } jcycler;
