@@ -118,6 +118,11 @@ static int read_options(gr_serve_options *o, gr_engine *e)
         rc = read_text(key_file, "key", &key);
     if (!rc && reference_file)
         rc = read_text(reference_file, "reference answer", &reference);
+    if (!rc && reference && !*reference)
+        return cli_usage("--reference: wanted an answer, found an empty text");
+    if (!rc && reference && gr_utf8_bad(reference, strlen(reference)) < strlen(reference))
+        return cli_usage("%s: the reference answer is not UTF-8 at byte %zu", reference_file ? reference_file
+                         : "--reference", gr_utf8_bad(reference, strlen(reference)));
     e->options.prefix_cache_bytes = (size_t)(prefix_cache ? prefix_cache : 256) << 20;
     e->options.text_bytes = (size_t)chat_memory << 20;
     *o = (gr_serve_options){

@@ -74,6 +74,9 @@ refuses_to_start() {
     expect 2 "$GRAM" serve "$m" --host 0.0.0.0 --port 0; says err "needs a key"; one_sentence
     expect 2 "$GRAM" serve "$m" --port 70000; says err "wanted 0 to 65535"
     expect 2 "$GRAM" serve "$m" --reference x --reference-file y; says err "are one answer"
+    expect 2 "$GRAM" serve "$m" --reference ''; says err "wanted an answer, found an empty text"
+    printf 'an \377swer' >"$tmp/odd.txt"
+    expect 2 "$GRAM" serve "$m" --reference-file "$tmp/odd.txt"; says err "is not UTF-8 at byte 3"
     expect 1 "$GRAM" serve "$m" --key-file "$tmp/none"; says err "No such file"; one_sentence
     expect 1 "$GRAM" serve "$tmp/none.gguf" --port 0 --quiet; says err "none.gguf"
 }
