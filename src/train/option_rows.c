@@ -226,7 +226,7 @@ const gram_option gr_option_row[] = {
       "critic_warmup, OpenRLHF's freezing_actor_steps" },
 
     { .name = "beta", .kind = GRAM_OPTION_REAL, .at = AT(beta), .stages = STAGE2 | STAGE3, .alike = true,
-      .above = true, .most = ANY, .losses = POLICIES, .usual = { "", "0.1; simpo 2", "0.05" },
+      .above = true, .most = ANY, .losses = POLICIES, .usual = { "", "0.1; simpo 2", "0.05; online-dpo 0.1" },
       .help = "What the distance of a policy to its reference weighs; orpo: what the odds weigh beside the text" },
     { .name = "gamma", .kind = GRAM_OPTION_REAL, .at = AT(gamma), .stages = STAGE2, .alike = true, .most = ANY,
       .losses = ONE(SIMPO), .usual = { "", "1" }, .help = "simpo: the margin, -log s(beta D - X). TRL's is 0.5" },
@@ -239,7 +239,7 @@ const gram_option gr_option_row[] = {
       .help = "The model that a policy is held against (default: the one that it starts from)" },
 
     { .name = "lr", .kind = GRAM_OPTION_REAL, .at = AT(lr), .stages = ALL, .alike = true, .most = 1,
-      .usual = { "1e-5", "2e-5", "1e-6" },
+      .usual = { "1e-5", "2e-5", "1e-6; algorithm raft 1e-5; online-dpo 5e-7" },
       .help = "The peak of the learning rate. dpo and its kin begin with 1e-6" },
     { .name = "schedule", .kind = GRAM_OPTION_CHOICE, .at = AT(schedule), .stages = ALL, .alike = true,
       .choices = "cosine|linear|constant", .usual = { "cosine", "cosine", "constant" },

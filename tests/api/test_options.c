@@ -12,6 +12,7 @@
 #include "file/weights.h"
 #include "gram/recipe.h"
 #include "train/metrics_file.h"
+#include "train/options.h"
 
 /* ---- Each moves a number --------------------------------------------------------------------------- */
 
@@ -387,6 +388,62 @@ static void warm_up_is_rounded_up(void **state)
 /* ---- What is refused ------------------------------------------------------------------------------- */
 
 /* Each number just outside of its range, and what is no number, by name, with what was wanted and what was found. */
+/* What the help calls the default under a loss or an algorithm: "0.05; bt-smooth and cdpo 0.1". */
+static void said_default(char out[32], const char *usual, const char *name)
+{
+    snprintf(out, 32, "%.*s", (int)strcspn(usual, ";"), usual);
+    for (const char *p = usual; (p = strchr(p, ';')); ) {
+        char part[64], *value, *word, *rest;
+        snprintf(part, sizeof part, "%.*s", (int)strcspn(p + 1, ";"), p + 1);
+        p++;
+        value = strrchr(part, ' ');
+        *value = '\0';
+        for (word = strtok_r(part, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+            if (!strcmp(word, name))
+                snprintf(out, 32, "%s", value + 1);
+    }
+}
+
+static void check_defaults(gram_stage stage, const gram_train_options *o, const char *name)
+{
+    const gram_option *k;
+
+    for (size_t i = 0; (k = gram_train_option(i)); i++) {
+        const char *usual = k->usual[stage];
+        char want[32];
+        gr_buf b = { 0 };
+        bool kin = !strcmp(k->name, "lr") && stage == GRAM_STAGE_FINETUNE && gram_loss_is_policy(o->loss);
+        bool chosen = !strcmp(k->name, "loss") || !strcmp(k->name, "algorithm");
+        if (!usual || !*usual || kin || chosen || gr_option_used(k, stage, o, NULL))
+            continue;                       /* the rate of dpo's kin stands in the sentence */
+        said_default(want, usual, name);
+        assert_true(gr_buf_puts(&b, "") && gr_option_print(&b, k, o));
+        if (k->choices ? strcmp(b.p, want) != 0 : strtod(b.p, NULL) != strtod(want, NULL))
+            fail_msg("%s: --%s is %s, and its help says %s", name, k->name, b.p, want);
+        gr_buf_clear(&b);
+    }
+}
+
+static void defaults_are_what_the_help_says(void **state)
+{
+    gram_train_options o;
+
+    (void)state;
+    for (int a = 0; a <= GRAM_ALGORITHM_PPO; a++) {
+        gram_train_options_init(&o, GRAM_STAGE_ALIGN);
+        gram_train_options_set_algorithm(&o, (gram_algorithm)a);
+        check_defaults(GRAM_STAGE_ALIGN, &o, gram_algorithm_name((gram_algorithm)a));
+    }
+    for (int l = 0; l <= GRAM_LOSS_KTO; l++) {
+        gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+        gram_train_options_set_loss(&o, (gram_loss)l);
+        o.loss = (gram_loss)l;
+        check_defaults(GRAM_STAGE_FINETUNE, &o, gram_loss_name((gram_loss)l));
+    }
+    gram_train_options_init(&o, GRAM_STAGE_PRETRAIN);
+    check_defaults(GRAM_STAGE_PRETRAIN, &o, "pretrain");
+}
+
 static void what_is_out_of_range_is_named(void **state)
 {
     static const char *const never[] = { "-1", "nan", "inf", "x", "", " 1", "1 ", "0x10", "1e400" };
@@ -506,6 +563,7 @@ int main(void)
         cmocka_unit_test(clip_is_the_norm_that_is_asked_for),
         cmocka_unit_test(margins_are_scaled_and_a_tie_has_none),
         cmocka_unit_test(warm_up_is_rounded_up),
+        cmocka_unit_test(defaults_are_what_the_help_says),
         cmocka_unit_test(what_is_out_of_range_is_named),
         cmocka_unit_test(what_has_no_use_is_refused),
     };
