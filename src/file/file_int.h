@@ -62,7 +62,9 @@ const char *gr_codes_shape(char out[128], const gr_named *t);
 gram_status gr_codes_need(const gr_named **out, const struct gr_codes *c, const char *part, gr_dtype type,
                           const size_t *dim, size_t n_dims, gram_err *err);
 /* The weight, of what's type and dim[2]. fn makes the bytes of a row, with [some] floats for its own use; false: a
- * value is none that the type holds. Threads share the rows. */
+ * value is none that the type holds. Threads share the rows: each takes as many from a multiple of that, one behind the
+ * other with the same floats. */
+enum { GR_CODES_ROWS = 32 };
 typedef bool gr_codes_row(const void *arg, size_t row, void *to, float *own);
 gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes *c, const gr_named *what, size_t some,
                           gr_codes_row *fn, const void *arg, gram_err *err);

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "file/file_int.h"
 
-enum { NAME = 256, ROWS = 16 };      /* rows of a task: of GPTQ's codes one word each, together a line of the cache */
+enum { NAME = 256 };
 
 /* The codes of a weight "X.weight", and what else belongs to it: also what activations are rounded by elsewhere. */
 struct form {
@@ -102,9 +102,9 @@ struct filling {
 static void fill_rows(void *arg, size_t task, size_t worker)
 {
     struct filling *f = arg;
-    size_t end = gr_min((task + 1) * ROWS, f->rows), bad = f->bad;
+    size_t end = gr_min((task + 1) * GR_CODES_ROWS, f->rows), bad = f->bad;
 
-    for (size_t r = task * ROWS; r < end; r++)
+    for (size_t r = task * GR_CODES_ROWS; r < end; r++)
         if (!f->fn(f->arg, r, f->to + r * f->row, f->own + worker * f->some)) {
             while (r < bad && !atomic_compare_exchange_weak(&f->bad, &bad, r))
                 ;
@@ -136,7 +136,7 @@ gram_status gr_codes_fill(gr_named *out, gr_scaled *made, const struct gr_codes 
     made->size[0] = out->dim[0], made->size[1] = out->dim[1];
     f.to = made->data;
     f.bad = f.rows;
-    gr_pool_run(c->pool, fill_rows, &f, f.rows / ROWS + (f.rows % ROWS > 0));
+    gr_pool_run(c->pool, fill_rows, &f, f.rows / GR_CODES_ROWS + (f.rows % GR_CODES_ROWS > 0));
     free(f.own);
     return f.bad == f.rows ? GRAM_OK : gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": a value of row %zu is no finite "
                                                "number, or beyond what %s holds", c->path, name, (size_t)f.bad,

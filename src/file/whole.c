@@ -19,6 +19,7 @@
 #include <string.h>
 #include "base/err.h"
 #include "file/file_int.h"
+#include "tensor/fast.h"
 
 /* A number for each output and each input or group, in words, or signed in bytes. */
 struct grid {
@@ -41,36 +42,90 @@ struct whole {
 
 /* ---- What lies in the file -------------------------------------------------------------------------- */
 
-/* The numbers of one output, for n inputs or groups. */
-static void read_numbers(const struct grid *g, unsigned bits, size_t out, size_t n, float *to)
+/* Words from one output's to the next: an odd number of lines of the cache, so that they do not share a set of it. */
+static size_t turned_line(size_t n)
+{
+    return gr_round_up(n, 16) | 16;
+}
+
+/* The words of some outputs, one output's behind another's, `next` apart: taken out of the file one output after the
+ * other each would miss the cache. */
+static void turn(uint32_t *to, size_t next, const uint32_t *word, size_t cols, size_t some, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        for (size_t i = 0; i < some; i++)
+            to[i * next + k] = word[k * cols + i];
+}
+
+/* All numbers of n words. */
+FAST static void read_words(float *to, const uint32_t *word, size_t n, unsigned bits, uint32_t more)
+{
+    for (size_t i = 0; i < n && bits == 4; i++)
+        for (unsigned k = 0; k < 8; k++)
+            to[8 * i + k] = (float)(int32_t)((word[i] + more) >> 4 * k & 15);
+    for (size_t i = 0; i < n && bits == 8; i++)
+        for (unsigned k = 0; k < 4; k++)
+            to[4 * i + k] = (float)(int32_t)((word[i] + more) >> 8 * k & 255);
+}
+
+/* One number of each of n words. */
+FAST static void read_places(float *to, const uint32_t *word, size_t next, size_t n, unsigned shift, uint32_t mask,
+                             uint32_t more)
+{
+    for (size_t k = 0; k < n; k++)
+        to[k] = (float)(int32_t)((word[k * next] + more) >> shift & mask);
+}
+
+FAST static void scale_by(float *x, size_t n, float zero, float scale)
+{
+    for (size_t k = 0; k < n; k++)
+        x[k] = (x[k] - zero) * scale;
+}
+
+FAST static void scale_listed(float *x, size_t n, const int32_t *group, const float *zero, const float *scale)
+{
+    for (size_t k = 0; k < n; k++)
+        x[k] = (x[k] - zero[group[k]]) * scale[group[k]];
+}
+
+/* The numbers of one output, for n inputs or groups, to the end of a word. own: room for turned words. */
+static void read_numbers(const struct grid *g, unsigned bits, size_t out, size_t n, float *to, uint32_t *own)
 {
     static const uint8_t shuffled[] = { 0, 4, 1, 5, 2, 6, 3, 7 };
-    const unsigned some = bits == 4 ? 3 : 2, last = (1u << some) - 1, mask = (1u << bits) - 1;  /* 2^some in a word */
-    const size_t cols = g->t->n_dims > 1 ? g->t->dim[1] : 1, next = g->turned ? cols : 1;
+    const unsigned some = bits == 4 ? 3 : 2, last = (1u << some) - 1;           /* 2^some numbers in a word */
+    const size_t cols = g->t->n_dims > 1 ? g->t->dim[1] : 1, words = (n >> some) + ((n & last) > 0);
+    const bool all = g->turned == g->down;          /* all numbers of a word are of one output; else of one input */
+    const size_t line = all ? words : n, at = all ? out : out >> some, each = GR_CODES_ROWS >> (all ? 0 : some);
     const uint32_t *word = g->t->data;
+    size_t next = 1;
 
     if (g->t->type == GR_I8) {
         const int8_t *byte = g->t->data;
         for (size_t k = 0; k < n; k++)
             to[k] = byte[g->one ? 0 : out * cols + k];
-    } else if (g->turned == g->down) {              /* a word is of one output */
-        word += g->turned ? out : out * cols;
-        for (size_t k = 0; k < n; k++)
-            to[k] = (float)((word[(k >> some) * next] + g->more) >> (k & last) * bits & mask);
-    } else {                                        /* of one input or group */
-        unsigned place = (unsigned)out & last, shift = (g->shuffled ? shuffled[place] : place) * bits;
-        word += g->turned ? out >> some : (out >> some) * cols;
-        for (size_t k = 0; k < n; k++)
-            to[k] = (float)((word[k * next] + g->more) >> shift & mask);
+        return;
     }
+    if (g->turned && own) {
+        if (out % GR_CODES_ROWS == 0)
+            turn(own, turned_line(line), word + at, cols, gr_min(each, cols - at), line);
+        word = own + at % each * turned_line(line);
+    } else {
+        word += g->turned ? at : at * cols;
+        next = g->turned ? cols : 1;
+    }
+    if (all)
+        read_words(to, word, words, bits, g->more);
+    else
+        read_places(to, word, next, n, (g->shuffled ? shuffled[out & last] : (unsigned)out & last) * bits,
+                    (1u << bits) - 1, g->more);
 }
 
-/* own: the row, and the zeros and scales of its groups. */
+/* own: the row, the zeros and scales of its groups, and the words of some rows. */
 static bool make_row(const void *arg, size_t out, void *to, float *own)
 {
     const struct whole *w = arg;
     const int32_t *listed = w->index ? w->index->data : NULL;
-    float *row = own, *zero_of = own + w->in, *scale_of = zero_of + w->groups;
+    float *row = own, *zero_of = own + gr_round_up(w->in, 8), *scale_of = zero_of + w->groups;
 
     for (size_t g = 0; g < w->groups; g++) {
         zero_of[g] = w->middle;
@@ -78,13 +133,12 @@ static bool make_row(const void *arg, size_t out, void *to, float *own)
                                                                                     : out * w->groups + g);
     }
     if (w->zero.t)
-        read_numbers(&w->zero, w->c->how->bits, out, w->groups, zero_of);
-    read_numbers(&w->code, w->c->how->bits, out, w->in, row);
-    for (size_t k = 0; listed && k < w->in; k++)
-        row[k] = (row[k] - zero_of[listed[k]]) * scale_of[listed[k]];
+        read_numbers(&w->zero, w->c->how->bits, out, w->groups, zero_of, NULL);
+    read_numbers(&w->code, w->c->how->bits, out, w->in, row, (uint32_t *)(scale_of + w->groups));
+    if (listed)
+        scale_listed(row, w->in, listed, zero_of, scale_of);
     for (size_t g = 0; !listed && g < w->groups; g++)
-        for (size_t k = g * w->group; k < gr_min((g + 1) * w->group, w->in); k++)
-            row[k] = (row[k] - zero_of[g]) * scale_of[g];
+        scale_by(row + g * w->group, gr_min(w->group, w->in - g * w->group), zero_of[g], scale_of[g]);
     return gr_quantize(to, w->scale.t->type, row, w->in);
 }
 
@@ -99,14 +153,19 @@ static void set_groups(struct whole *w)
     w->groups = w->in / w->group + (w->in % w->group > 0);
 }
 
-static gram_status check_index(const struct whole *w, gram_err *err)
+/* GPTQ has a list where it says nothing, too: groups one behind the other are what they are without it. */
+static gram_status check_index(struct whole *w, gram_err *err)
 {
     const int32_t *group = w->index ? w->index->data : NULL;
+    bool other = false;
 
-    for (size_t k = 0; group && k < w->in; k++)
+    for (size_t k = 0; group && k < w->in; k++) {
         if (group[k] < 0 || (size_t)group[k] >= w->groups)
             return gr_fail(err, GRAM_EFORMAT, "%s: tensor \"%s\": input %zu is in group %d; wanted 0 to %zu",
                            w->c->path, w->index->name, k, (int)group[k], w->groups - 1);
+        other = other || (size_t)group[k] != k / w->group;
+    }
+    w->index = other ? w->index : NULL;
     return GRAM_OK;
 }
 
@@ -233,7 +292,7 @@ gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes 
         { "compressed-tensors", "weight_packed", find_words }, { "compressed-tensors", "weight", find_bytes },
     };
     struct whole w = { .c = c };
-    size_t i = 0;
+    size_t i = 0, f, turned = 0;                    /* words that are turned at a time */
     gram_status rc;
 
     while (i < GR_COUNT(form) && (!c->how->bits || strcmp(form[i].method, c->how->method) ||
@@ -243,6 +302,12 @@ gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes 
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as whole numbers, and config.json has no "
                        "\"quantization_config\" that says how", c->path, c->t->name);
     rc = form[i].find(&w, err);
-    return rc ? rc : gr_codes_fill(out, made, c, &(gr_named){ .type = w.scale.t->type, .dim = { w.out, w.in } },
-                                   w.in + 2 * w.groups, make_row, &w, err);
+    if (rc)
+        return rc;
+    f = 32 / c->how->bits;
+    if (w.code.turned)
+        turned = gr_min(GR_CODES_ROWS / (w.code.down ? 1 : f), c->t->dim[1]) *
+                 turned_line(w.code.down ? w.in / f : w.in);
+    return gr_codes_fill(out, made, c, &(gr_named){ .type = w.scale.t->type, .dim = { w.out, w.in } },
+                         gr_round_up(w.in, 8) + 2 * w.groups + turned, make_row, &w, err);
 }
