@@ -26,13 +26,42 @@ function read_turns(key, list) {
 
 const same_turns = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
+// Conversations written into one text, as `gram eval` tells them: an HH transcript, which is read, and others, which as
+// a user's message would be judged as something that nobody wrote.
+const is_transcript = t => is_text(t) && /^[ \t\r\n]*Human:/.test(t)
+  && (t.startsWith("\n\nHuman:") || t.includes("\n\nAssistant:"));
+const MARKS = [["<|im_start|>", "<|im_start|>assistant"], ["<|start_header_id|>", "<|start_header_id|>assistant"],
+               ["<start_of_turn>", "<start_of_turn>model"], ["[INST]", "[/INST]"], ["<|user|>", "<|assistant|>"],
+               ["<|system|>", "<|assistant|>"], ["<|prompter|>", "<|assistant|>"],
+               ["### Human:", "### Assistant:"], ["### Instruction:", "### Response:"],
+               ["Human:", "\nAssistant:"], ["User:", "\nAssistant:"], ["USER:", "ASSISTANT:"],
+               ["prompter:", "assistant:"]];
+
+function check_text(key, text) {
+  const bare = text.replace(/^[ \t\r\n]*(<\|begin_of_text\|>|<s>|<bos>)?[ \t\r\n]*/, "");
+  if (MARKS.some(([first, partner]) => bare.startsWith(first) && bare.includes(partner))
+      || (key === "prompt" ? /^<extra_id_[01]>/m : /^<extra_id_[01]>/).test(text)
+      || /\n\nAssistant:[ \t\r\n]*$/.test(text))
+    wrong(`key "${key}" is a conversation written into one text: wanted a list of messages`);
+  if (/^[ \t\r\n]*[[{]/.test(text) && ["role", "content"].every(k => new RegExp(`["']${k}["']`).test(text)))
+    wrong(`key "${key}" is a list of messages written into a text: wanted the list itself`);
+}
+
 // "\n\nHuman: ...\n\nAssistant: ..." as a list of messages.
 function read_transcript(text) {
-  const parts = text.split(/\n\n(Human|Assistant):/), turns = [];
+  const parts = ("\n\n" + text.trimStart()).split(/\n\n(Human|Assistant):/), turns = [];
   for (let i = 1; i + 1 < parts.length; i += 2)
     turns.push({ role: parts[i] === "Human" ? "user" : "assistant",
                  content: parts[i + 1].replace(/^[ \t\n\r]+|[ \t\n\r]+$/g, "") });
   return turns;
+}
+
+// A transcript that ends where the answer begins.
+function read_question(text) {
+  const turns = read_transcript(text), last = turns[turns.length - 1];
+  if (last.role === "assistant" && !last.content)
+    turns.pop();
+  return turns[turns.length - 1].role === "user" ? turns : wrong("the prompt ends with an answer");
 }
 
 // Both sides as conversations that share all but their last turn: [turns, a, b].
@@ -78,12 +107,20 @@ function read_row(text) {
   let prompt = row[asked[0] ?? QUESTION.find(k => is_text(row[k]))], { chosen, rejected } = row;
   if (Array.isArray(prompt))
     prompt = read_turns("prompt", prompt);
+  else if (is_transcript(prompt))
+    prompt = read_question(prompt);
+  else if (is_text(prompt))
+    check_text("prompt", prompt);
   if (chosen === undefined && row.response1 !== undefined)
     [chosen, rejected] = read_two(row);
   if (Array.isArray(chosen) && Array.isArray(rejected))
     [prompt, chosen, rejected] = part_last(prompt, read_turns("chosen", chosen), read_turns("rejected", rejected));
-  else if (prompt === undefined && is_text(chosen) && is_text(rejected) && chosen.startsWith("\n\nHuman:"))
+  else if (is_transcript(chosen) && is_transcript(rejected))
     [prompt, chosen, rejected] = part_last(prompt, read_transcript(chosen), read_transcript(rejected));
+  else if (is_text(chosen) && is_text(rejected)) {
+    check_text("chosen", chosen);
+    check_text("rejected", rejected);
+  }
   if (!is_text(chosen) || !is_text(rejected))
     wrong('wanted texts or lists of messages as "chosen" and "rejected", found ' +
           `${kind_of(chosen)} and ${kind_of(rejected)}`);

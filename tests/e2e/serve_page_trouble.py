@@ -298,6 +298,14 @@ BAD_ROWS = [
      '"rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "y"}]}',
      "before their last turn"),
     ('{"prompt": [{"role": "user", "content": [{"type": "image"}]}], "chosen": "x", "rejected": "y"}', "not text"),
+    ('{"prompt": "<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n", "chosen": "x", "rejected": "y"}',
+     "written into one text"),
+    ('{"prompt": "q\\n<extra_id_1>Assistant\\na\\n<extra_id_1>User\\nq", "chosen": "x", "rejected": "y"}',
+     "written into one text"),
+    ('{"prompt": "q", "chosen": "Human: q\\n\\nAssistant: x", "rejected": "y"}', "written into one text"),
+    ("""{"prompt": "[{'role': 'user', 'content': 'q'}]", "chosen": "x", "rejected": "y"}""", "the list itself"),
+    ("""{"prompt": "q", "chosen": "[{'role': 'assistant', 'content': 'x'}]", "rejected": "y"}""", "the list itself"),
+    ('{"prompt": "Human: q\\n\\nAssistant: a", "chosen": "x", "rejected": "y"}', "ends with an answer"),
 ]
 
 
@@ -309,6 +317,10 @@ def rows_refused(d):
     said = d.execute_script('return read_row(arguments[0])', json.dumps({
         "chosen": "\n\nHuman: p\n\nAssistant: x ", "rejected": "\n\nHuman: p\n\nAssistant: y"}))
     check(said == {"prompt": [{"role": "user", "content": "p"}], "a": "x", "b": "y"}, f"a transcript gives {said}")
+    said = d.execute_script('return read_row(arguments[0])', json.dumps({
+        "prompt": "\n\nHuman: p\n\nAssistant: a\n\nHuman: q\n\nAssistant:", "chosen": " x", "rejected": " y"}))
+    check(said == {"prompt": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"},
+                              {"role": "user", "content": "q"}], "a": " x", "b": " y"}, f"a transcript gives {said}")
     for name, text, words in (("a.jsonl", "", "no rows"), ("b.jsonl.gz", "not gzip", "gzip")):
         drop(d, text, name)
         see(d, "file-error", name, words)
