@@ -14,7 +14,7 @@ struct form {
     const char *code;
     gr_dtype type;
     gram_status (*make)(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
-    const char *part[6];
+    const char *part[7];
 };
 
 static gram_status make_bytes(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
@@ -30,7 +30,8 @@ static const struct form forms[] = {
     { "weight_packed", GR_I32, gr_whole_make,
       { "weight_scale", "weight_zero_point", "weight_shape", "weight_g_idx", "input_scale" } },
     { "weight", GR_I8, make_bytes,
-      { "weight_scale", "weight_zero_point", "input_scale", "input_zero_point", "SCB", "weight_format" } },
+      { "weight_scale", "weight_zero_point", "weight_g_idx", "input_scale", "input_zero_point", "SCB",
+        "weight_format" } },
     { "weight", GR_U8, gr_bnb_make,
       { "weight.absmax", "weight.quant_map", "weight.nested_absmax", "weight.nested_quant_map",
         "weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4" } },

@@ -9,6 +9,7 @@
  *          weight_packed [out, in/f]   weight_zero_point [out/f, groups]   weight_scale [out, groups]
  *          weight_g_idx [in]   weight_shape [2]: out and in
  *          weight [out, in], signed bytes   weight_zero_point, too   weight_scale [out, groups], or one number
+ *          weight_g_idx [in]
  *
  * AWQ has outputs 0 to 7 of a word at its places 0, 4, 1, 5, 2, 6, 3, 7.
  * The format that is called "gptq" stores zeros less one: in a word of zeros one is added to each as to a whole number,
@@ -169,6 +170,38 @@ static gram_status check_index(struct whole *w, gram_err *err)
     return GRAM_OK;
 }
 
+/* Of compressed-tensors: it sorts the inputs by their groups, and its later versions then cut them into pieces of one
+ * size, which are the groups where each has as many. -1 is how it says that there is no list. */
+static gram_status find_list(struct whole *w, bool wanted, gram_err *err)
+{
+    const int32_t *group;
+    size_t *some, g = 0;
+    gram_status rc = GRAM_OK;
+
+    if (!wanted && !gr_codes_beside(w->c, "weight_g_idx"))
+        return GRAM_OK;
+    rc = gr_codes_need(&w->index, w->c, "weight_g_idx", GR_I32, &w->in, 1, err);
+    if (!rc && ((const int32_t *)w->index->data)[0] == -1)
+        w->index = NULL;
+    if (!rc)
+        rc = check_index(w, err);
+    if (rc || !w->index)
+        return rc;
+    some = gr_calloc(w->groups, sizeof *some);
+    if (!some)
+        return gr_nomem(err, w->c->path);
+    group = w->index->data;
+    for (size_t k = 0; k < w->in; k++)
+        some[group[k]]++;
+    while (g < w->groups && some[g] == w->group)
+        g++;
+    if (g < w->groups)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": wanted %zu inputs in each group, found %zu in group "
+                     "%zu", w->c->path, w->index->name, w->group, some[g], g);
+    free(some);
+    return rc;
+}
+
 static gram_status find_gptq(struct whole *w, gram_err *err)
 {
     const struct gr_codes *c = w->c;
@@ -229,7 +262,7 @@ static gram_status find_words(struct whole *w, gram_err *err)
 {
     const struct gr_codes *c = w->c;
     const gr_named *t = c->t, *shape = gr_codes_beside(c, "weight_shape");
-    const gr_named *zero = gr_codes_beside(c, "weight_zero_point"), *index = gr_codes_beside(c, "weight_g_idx");
+    const gr_named *zero = gr_codes_beside(c, "weight_zero_point");
     size_t f = 32 / c->how->bits, size[2] = { 0 };
     char found[128];
     gram_status rc = gr_codes_need(&shape, c, "weight_shape", shape && shape->type == GR_I32 ? GR_I32 : GR_I64,
@@ -256,11 +289,7 @@ static gram_status find_words(struct whole *w, gram_err *err)
     if (!rc && c->how->zeros)
         rc = gr_codes_need(&w->zero.t, c, "weight_zero_point", GR_I32,
                            (size_t[]){ w->out / f + (w->out % f > 0), w->groups }, 2, err);
-    if (!rc && (c->how->ordered || index))
-        rc = gr_codes_need(&w->index, c, "weight_g_idx", GR_I32, &w->in, 1, err);
-    if (!rc && w->index && ((const int32_t *)w->index->data)[0] == -1)
-        w->index = NULL;                /* how its older versions say that there is none */
-    return rc ? rc : check_index(w, err);
+    return rc ? rc : find_list(w, c->how->ordered, err);
 }
 
 static gram_status find_bytes(struct whole *w, gram_err *err)
@@ -280,7 +309,7 @@ static gram_status find_bytes(struct whole *w, gram_err *err)
     w->zero = (struct grid){ .one = w->scale.one };
     if (!rc && (c->how->zeros || zero))
         rc = gr_codes_need(&w->zero.t, c, "weight_zero_point", GR_I8, w->scale.t->dim, w->scale.t->n_dims, err);
-    return rc;
+    return rc ? rc : find_list(w, false, err);
 }
 
 /* ---- The weight ------------------------------------------------------------------------------------- */

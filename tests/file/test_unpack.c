@@ -289,7 +289,7 @@ static void make_bytes(struct tensor t[3])
 
 static void bytes_are_read(void **state)
 {
-    struct tensor t[3];
+    struct tensor t[5];
     gr_weights *w;
 
     (void)state;
@@ -299,6 +299,12 @@ static void bytes_are_read(void **state)
     gr_weights_close(w);
     CHECK_OK(open_tensors(&w, CT("\"num_bits\":8,\"symmetric\":false," BY_GROUP), t, 3));
     check_values(w, 8, false, false, false);
+    gr_weights_close(w);
+    make_words(t, 8);                           /* whose list is the last */
+    make_bytes(t);
+    t[3] = t[4];
+    CHECK_OK(open_tensors(&w, CT("\"num_bits\":8,\"symmetric\":false,\"actorder\":\"group\"," BY_GROUP), t, 4));
+    check_values(w, 8, true, false, false);
     gr_weights_close(w);
     t[1].n_dims = 1, t[1].dim[0] = 1;
     CHECK_OK(open_tensors(&w, CT("\"num_bits\":8,\"symmetric\":true,\"strategy\":\"tensor\""), t, 2));
@@ -424,6 +430,8 @@ static void compressed_is_refused_by_name(void **state)
           "\"a.weight_scale\": wanted F16, BF16 or F32 [16, 4], found F16 [16]" },
         { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP), 4, { "a.weight_g_idx", "I32", { IN }, 1, { 9 } },
           "\"a.weight_g_idx\": input 0 is in group 9; wanted 0 to 3" },
+        { CT("\"num_bits\":4,\"symmetric\":false," BY_GROUP), 4, { "a.weight_g_idx", "I32", { IN }, 1, { 1 } },
+          "\"a.weight_g_idx\": wanted 4 inputs in each group, found 15 in group 0" },
         { "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{"
           "\"g\":{\"weights\":{\"type\":\"int\",\"num_bits\":4}},"
           "\"h\":{\"weights\":{\"type\":\"int\",\"num_bits\":8}}}}}",
