@@ -156,14 +156,15 @@ static gram_status make_plan(struct job *j, gram_err *err)
     return plan_factors(j, err);
 }
 
-static void row(void *arg, size_t i, size_t r, float *out)
+static gram_status row(void *arg, size_t i, size_t r, float *out, gram_err *err)
 {
     const struct job *j = arg;
     size_t k = j->first[i];
 
+    (void)err;
     if (i >= j->n_tensors) {
         memcpy(out, j->factor[i - j->n_tensors], j->plan[i].cols * sizeof *out);
-        return;
+        return GRAM_OK;
     }
     if (j->tensor[k].experts) {             /* all of a size */
         k += r / j->tensor[k].t.rows;
@@ -172,6 +173,7 @@ static void row(void *arg, size_t i, size_t r, float *out)
     for (; r >= j->tensor[k].t.rows; k++)
         r -= j->tensor[k].t.rows;
     gr_stored_row(&j->tensor[k], j->gguf, r, out);
+    return GRAM_OK;
 }
 
 static const void *packed_row(void *arg, size_t r, size_t k, size_t n, float *room)

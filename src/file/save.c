@@ -153,7 +153,9 @@ gram_status gr_rows_write(gr_out *o, const char *path, const gr_planned *t, size
     if (!x || !out)
         rc = gr_nomem(err, path);
     for (size_t r = 0; r < t[i].rows && !rc; r++) {
-        row(arg, i, r, x);
+        rc = row(arg, i, r, x, err);
+        if (rc)
+            break;
         if (gr_quantize(out, t[i].type, x, t[i].cols))
             rc = gr_out_write(o, out, bytes, err);
         else

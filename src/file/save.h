@@ -24,7 +24,7 @@ typedef struct {
     size_t deep;
     uint64_t packed;
 } gr_planned;
-typedef void gr_row_fn(void *arg, size_t tensor, size_t row, float *out);       /* out[cols] */
+typedef gram_status gr_row_fn(void *arg, size_t tensor, size_t row, float *out, gram_err *err);     /* out[cols] */
 uint64_t gr_planned_bytes(const gr_planned *t);
 gram_status gr_st_write_rows(const char *path, const gr_planned *t, size_t n, const gr_meta *meta, size_t n_meta,
                              gr_row_fn *row, void *arg, gram_err *err);

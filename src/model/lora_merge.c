@@ -14,8 +14,6 @@ struct merge {
     size_t heads, place[GR_HEAD_PARTS];
     float *A, *b;                   /* [rank,K] of the matrix at hand, and the row's [rank] */
     const struct lora_found *expanded;      /* whose A it is */
-    gram_status rc;                 /* of a row that could not be made */
-    gram_err *err;
 };
 
 static void expand_row(float *out, const gr_named *t, size_t row)
@@ -26,7 +24,7 @@ static void expand_row(float *out, const gr_named *t, size_t row)
     gr_dequant(out, (const char *)t->data + row * bytes, t->type, t->dim[t->n_dims - 1]);
 }
 
-static void merged_row(void *arg, size_t tensor, size_t row, float *out)
+static gram_status merged_row(void *arg, size_t tensor, size_t row, float *out, gram_err *err)
 {
     struct merge *m = arg;
     const struct lora_found *f;
@@ -36,7 +34,7 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
     for (i = 0; i < m->heads; i++)
         if (tensor == m->place[i]) {
             expand_row(out, m->head[i], row);
-            return;
+            return GRAM_OK;
         }
     for (i = m->first[tensor]; row >= m->t[i].t.rows; i++)
         row -= m->t[i].t.rows;
@@ -45,11 +43,11 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
         gr_named one = *m->bias[i];
         one.dim[0] = m->t[i].t.cols;
         expand_row(out, &one, row);
-        return;
+        return GRAM_OK;
     }
     gr_stored_row(&m->t[i], false, row, out);
     if (!f->t[0])
-        return;
+        return GRAM_OK;
     r = gr_lora_rank(f);
     K = f->t[0]->dim[1];
     if (m->expanded != f)
@@ -62,8 +60,7 @@ static void merged_row(void *arg, size_t tensor, size_t row, float *out)
     for (i = 0; i < r; i++)
         for (size_t k = 0; k < K; k++)
             out[k] += s * m->b[i] * m->A[i * K + k];
-    if (!m->rc)
-        m->rc = gr_lora_lengthen(out, K, f, row, m->a, m->err);
+    return gr_lora_lengthen(out, K, f, row, m->a, err);
 }
 
 /* Of a matrix of a layer, and of no head. */
@@ -123,7 +120,7 @@ gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg,
                           gram_err *err)
 {
     static const gr_meta meta = { "format", "pt" };
-    struct merge m = { .a = a, .err = err };
+    struct merge m = { .a = a };
     gr_head_part part[GR_HEAD_PARTS];
     gr_planned *plan = NULL;
     gr_stored *t;
@@ -154,8 +151,6 @@ gram_status gr_lora_merge(const char *path, const gr_weights *w, gr_config *cfg,
     }
     if (!rc)
         rc = gr_st_write_rows(path, plan, written, &meta, 1, merged_row, &m, err);
-    if (!rc)
-        rc = m.rc;
     free(m.A);
     free(m.b);
     free(m.pair);

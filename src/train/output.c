@@ -47,13 +47,15 @@ static bool is_written(const gr_training *r, const gr_param *p)
 }
 
 /* A row of the tensor-th of the tensors that are written, as float32. */
-static void written_row(void *arg, size_t tensor, size_t row, float *out)
+static gram_status written_row(void *arg, size_t tensor, size_t row, float *out, gram_err *err)
 {
     const gr_param *p = ((const gr_param *const *)arg)[tensor];
 
+    (void)err;
     for (; row >= p->rows; p++)
         row -= p->rows;
     gr_param_get(p, row * p->cols, p->cols, out);
+    return GRAM_OK;
 }
 
 /* The template that the run was given goes with the model, which was trained on its texts. */

@@ -247,6 +247,35 @@ static char *scaled_adapter(const char *name, double alpha, bool root)
     return dir;
 }
 
+/* DoRA's rows are made as they are written: one that cannot be made ends the file before it has its name. */
+static void a_merge_that_fails_leaves_no_model(void **state)
+{
+    static const char file[] = "adapter_model.safetensors", config[] = "adapter_config.json";
+    char *dir = check_tmppath("endless"), *out = check_tmppath("endless-merged"), *text, *at, *to;
+    const float endless = INFINITY;
+    size_t n, first;
+    uint64_t header;
+
+    (void)state;
+    CHECK_OK(gr_make_directory(dir, &check_err));
+    CHECK_OK(gr_read_file("tests/golden/train/llama_gqa/dora/adapter_config.json", 1 << 20, &text, &n, &check_err));
+    to = gr_path_join(dir, config);
+    CHECK_OK(gr_write_file(to, text, n, &check_err));
+    free(text), free(to);
+    CHECK_OK(gr_read_file("tests/golden/train/llama_gqa/dora/adapter_model.safetensors", 1 << 24, &text, &n,
+                          &check_err));
+    memcpy(&header, text, sizeof header);
+    at = memmem(text, n, "lora_magnitude_vector", 21);
+    assert_true(at && (at = strstr(at, "data_offsets\":[")) && sscanf(at, "data_offsets\":[%zu", &first) == 1);
+    memcpy(text + sizeof header + header + first, &endless, sizeof endless);
+    to = gr_path_join(dir, file);
+    CHECK_OK(gr_write_file(to, text, n, &check_err));
+    assert_int_equal(gram_merge(dir, "tests/golden/train/llama_gqa", out, GRAM_F32, &check_err), GRAM_EFORMAT);
+    assert_non_null(strstr(check_err.text, "no length that is a number"));
+    assert_false(exists("endless-merged/model.safetensors"));
+    free(text), free(to), free(dir), free(out);
+}
+
 /* rsLoRA's scale is alpha / sqrt(r): at rank 4 that of alpha 8 is the plain one of alpha 16. Merged, and as it is
  * loaded beside its base, the two are the same to the bit, and another than the plain one of alpha 8. */
 static void rslora_has_its_own_scale(void **state)
@@ -461,6 +490,7 @@ int main(void)
         cmocka_unit_test(an_adapter_learns_opens_and_merges),
         cmocka_unit_test(stopped_and_killed_runs_end_with_the_same_bits),
         cmocka_unit_test(the_best_adapter_is_kept_and_taken),
+        cmocka_unit_test(a_merge_that_fails_leaves_no_model),
         cmocka_unit_test(rslora_has_its_own_scale),
         cmocka_unit_test(an_adapter_is_trained_further),
         cmocka_unit_test(its_dropout_goes_with_an_adapter),
