@@ -18,6 +18,18 @@ int gr_refuse_text(gr_req *r, const json_t *v, const char *name)
                                      : "%s is missing", name);
 }
 
+/* Thoughts, a refusal and a picture's words are no part of what is said. */
+static bool is_text_part(const json_t *part)
+{
+    static const char *const kinds[] = { "text", "input_text", "output_text" };
+    const json_t *type = json_object_get(part, "type");
+    bool ok = !type || json_is_null(type);
+
+    for (size_t i = 0; i < GR_COUNT(kinds); i++)
+        ok = ok || (json_is_string(type) && !strcmp(json_string_value(type), kinds[i]));
+    return ok;
+}
+
 static int join_parts(gr_req *r, json_t *parts, const char *name, const char **out)
 {
     gr_buf text = { 0 };
@@ -29,7 +41,7 @@ static int join_parts(gr_req *r, json_t *parts, const char *name, const char **o
         json_t *t = json_object_get(part, "text");
         if (t && t == r->odd)
             rc = gr_refuse_text(r, t, name);
-        else if (!json_is_string(t))
+        else if (!json_is_string(t) || !is_text_part(part))
             rc = gr_refuse(r, 422, name, "%s: part %zu is no text; this server reads text alone", name, i);
         else if (!gr_buf_puts(&text, json_string_value(t)))
             rc = gr_nomem_req(r);

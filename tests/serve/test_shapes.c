@@ -693,6 +693,11 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/v1/score", "{\"prompt\":[{\"role\":\"assistant\",\"content\":\"\"}],\"a\":\"x\",\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":{\"role\":\"user\",\"content\":\"x\"},\"b\":\"y\"}" },
         { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":[{\"type\":\"image_url\"}],\"b\":\"y\"}" },
+        { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":[{\"type\":\"reasoning_text\",\"text\":\"so\"},{\"type\":\"text\","
+                            "\"text\":\"x\"}],\"b\":\"y\"}" },
+        { 422, "/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],\"response_objs\":[\"x\","
+                           "{\"output\":[{\"type\":\"message\",\"content\":[{\"type\":\"thinking\","
+                           "\"text\":\"y\"}]}]}]}" },
         { 422, "/v1/score", "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"y\",\"explain\":1}" },
         { 422, "/v1/score", "{\"pairs\":[]}" }, { 422, "/v1/score", "{\"pairs\":[1]}" },
         { 413, "/v1/score", "{\"pairs\":[1,2,3,4,5,6,7,8,9]}" },
