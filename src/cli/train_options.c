@@ -17,7 +17,7 @@ static char raft_by_default[] = "raft";
 
 struct poptOption cli_train_own[GRAM_STAGES][CLI_TRAIN_MOST], cli_train_both[CLI_TRAIN_MOST] = {
     { "out", 'o', POPT_ARG_STRING, &out, 0,
-      "Write the trained model, its numbers, report.html and until the end checkpoints to the directory DIR.", "DIR" },
+      "Write the trained model, its numbers, report.html and checkpoints to the directory DIR.", "DIR" },
     { "check-gradients", '\0', POPT_ARG_NONE, &check_gradients, 0,
       "Train nothing: print how well the gradient of each tensor agrees with difference quotients of the first batch's "
       "loss, and fail where it does not. Takes 8 or more forward passes a tensor; --batch-rows 1 is quick.", NULL },
