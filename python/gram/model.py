@@ -219,6 +219,7 @@ class Model:
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
         _known("Model()", options, _options.__kwdefaults__)
         self._m, self._tokenizer, self._pointwise = ffi.NULL, None, bool(options.get("pointwise"))
+        self._lambda = options.get("lambda_", 0.0)
         self._life = Call()                     # a note may come later than the opening
         o = ffi.new("gram_options *")
         _options(self._life, o, **options)
@@ -319,11 +320,11 @@ class Model:
         return made
 
     def rewards(self, prompt: Conversation, responses: Sequence, *, scheme: Optional[str] = None,
-                unit: Optional[str] = None, reference=None, lambda_: float = 0.0) -> Rewards:
-        """One number a response, measured within the group: of a reward head what it gives (PURM: mean - lambda_ u);
-        of a judge by `scheme` ("all-pairs", or "reference" where there is one; "tournament", "linear", "circular"),
-        both orders, in units of "preference" or "margin". A response that cannot be judged has NaN and an error; the
-        others keep their numbers."""
+                unit: Optional[str] = None, reference=None, lambda_: Optional[float] = None) -> Rewards:
+        """One number a response, measured within the group: of a reward head what it gives (PURM: mean - lambda_ u,
+        with the lambda_ that the model was opened with where none is given); of a judge by `scheme` ("all-pairs", or
+        "reference" where there is one; "tournament", "linear", "circular"), both orders, in units of "preference" or
+        "margin". A response that cannot be judged has NaN and an error; the others keep their numbers."""
         call, texts, odd, model = Call(), [], {}, self._model()
         for i, r in enumerate(_list(responses, "responses")):
             try:
@@ -344,7 +345,7 @@ class Model:
             call.check(lib.gram_unit_parse(call.string(unit), ffi.addressof(o, "unit"), call.err))
         if scheme:
             call.check(lib.gram_scheme_parse(call.string(scheme), ffi.addressof(o, "scheme"), call.err))
-        setattr(o, "lambda", lambda_)
+        setattr(o, "lambda", self._lambda if lambda_ is None else lambda_)
         g.prompt, g.n = _prompt(call, prompt), len(texts)
         g.response = call.keep(ffi.new("char *[]", texts))
         g.reference = call.string(None if reference is None else answer(reference))

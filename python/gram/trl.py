@@ -12,7 +12,7 @@ from gram.model import Model, _settled
 __all__ = ["reward_function", "RewardModel"]
 
 
-def reward_function(judge, reference_column=None, scheme=None, unit=None, lambda_=0.0, **options):
+def reward_function(judge, reference_column=None, scheme=None, unit=None, lambda_=None, **options):
     """A reward function for GRPO, RLOO and the like. judge: a gram.Model, or a path, opened here with `options`. A
     prompt's completions stand side by side; a judge measures them against each other, both orders (or each against the
     data set's column of reference answers), a reward head or a judge of one answer (pointwise) each by itself. None,

@@ -20,7 +20,7 @@ import numpy as np
 import gram
 from gram import GramError
 
-JUDGE, REWARD = "tests/golden/train/judge", "tests/golden/rewards/llama"
+JUDGE, REWARD, PURM = "tests/golden/train/judge", "tests/golden/rewards/llama", "tests/golden/rewards/purm"
 PROGRAM = os.environ["GRAM"]
 
 
@@ -74,6 +74,10 @@ class Judging(unittest.TestCase):
         self.assertEqual(v.reward, (r[0], r[1]))
         self.assertEqual(r[0], r[2])
         self.assertEqual(self.r.head, "reward")
+        purm, texts = gram.Model(PURM, lambda_=30.0), ["a", "bb", "ccc"]        # which holds for every number of it
+        self.assertEqual(purm.rewards("q", texts).tolist(), purm.rank("q", texts).score.tolist())
+        self.assertEqual(purm.rewards("q", texts, lambda_=0.0).tolist(), gram.Model(PURM).rewards("q", texts).tolist())
+        self.assertNotEqual(purm.rewards("q", texts)[0], purm.rewards("q", texts, lambda_=0.0)[0])
         text = self.r.show_chat("q")
         self.assertTrue(np.isfinite(self.r.text_rewards([text + "a", text + "b"])).all())
 
@@ -318,6 +322,8 @@ class Trainers(unittest.TestCase):
         self.assertEqual(fn(["q"] * 3, ["a", "\0", "b"])[1], None)
         by_reference = reward_function(gram.Model(JUDGE), "solution")
         self.assertFalse(math.isnan(by_reference(["q"], ["a"], solution=["b"])[0]))
+        purm = gram.Model(PURM, lambda_=30.0)
+        self.assertEqual(reward_function(purm)(["q"] * 2, ["a", "b"]), purm.rewards("q", ["a", "b"]).tolist())
         pointwise = gram.Model(JUDGE, pointwise=True, labels=("A", "B"))        # a number for one alone
         self.assertEqual(reward_function(pointwise)(["q"], ["a"]), [float(pointwise.rewards("q", ["a"])[0])])
 
