@@ -219,7 +219,7 @@ class Model:
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
         _known("Model()", options, _options.__kwdefaults__)
         self._m, self._tokenizer, self._pointwise = ffi.NULL, None, bool(options.get("pointwise"))
-        self._lambda = options.get("lambda_", 0.0)
+        self._lambda, self._base = options.get("lambda_", 0.0), options.get("base")
         self._life = Call()                     # a note may come later than the opening
         o = ffi.new("gram_options *")
         _options(self._life, o, **options)
@@ -531,7 +531,9 @@ class Model:
         call, out, n, data = Call(), ffi.new("int32_t **"), ffi.new("size_t *"), string.encode()
         if self._tokenizer is None:
             t = ffi.new("gram_tokenizer **")
-            call.check(lib.gram_tokenizer_open(t, call.string(self.path), call.err))
+            own = any(os.path.exists(os.path.join(self.path, f)) for f in ("tokenizer.json", "tokenizer.model"))
+            path = self.path if own or self._base is None else self._base       # of an adapter without one
+            call.check(lib.gram_tokenizer_open(t, call.string(path), call.err))
             self._tokenizer = ffi.gc(t[0], lib.gram_tokenizer_close)
         if bos:
             call.check(lib.gram_tokenize_prompt(self._tokenizer, data, len(data), out, n, call.err))

@@ -1,7 +1,9 @@
 /* engine.c - the real engine: gram.h behind the pointers of engine.h, and nothing that gram.h does not give. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/err.h"
+#include "base/mem.h"
 #include "serve/engine.h"
 
 typedef struct {
@@ -21,6 +23,24 @@ static void lib_close(gr_engine *e)
     e->self = NULL;
 }
 
+/* Whether DIR/NAME is there. */
+static bool has(const char *dir, const char *name)
+{
+    gr_buf b = { 0 };
+    bool is = gr_buf_printf(&b, "%s/%s", dir, name) && access(b.p, F_OK) == 0;
+
+    gr_buf_clear(&b);
+    return is;
+}
+
+/* Where the model's tokenizer is: of an adapter without one, in the base that was asked for. */
+static const char *tokenizer_path(const gr_engine *e)
+{
+    bool own = !e->options.base || has(e->path, "tokenizer.json") || has(e->path, "tokenizer.model");
+
+    return own ? e->path : e->options.base;
+}
+
 static gram_status lib_open(gr_engine *e, gram_err *err)
 {
     gram_status rc;
@@ -31,7 +51,7 @@ static gram_status lib_open(gr_engine *e, gram_err *err)
     e->self = l;
     rc = gram_open(&l->model, e->path, &e->options, err);
     if (!rc)
-        rc = gram_tokenizer_open(&l->tokenizer, e->path, err);
+        rc = gram_tokenizer_open(&l->tokenizer, tokenizer_path(e), err);
     if (rc) {
         lib_close(e);
         return rc;

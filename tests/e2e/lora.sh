@@ -91,6 +91,19 @@ one_sentence
 expect 0 "$GRAM" score a pairs.jsonl --base "$model" --judge-prompt judge.txt -q
 expect 0 "$GRAM" finetune a pairs.jsonl --base "$model" --out b --lora-rank 4 --steps 1 --judge-prompt judge.txt -q
 expect 2 "$GRAM" score "$model" pairs.jsonl --base "$model"
+
+# One without a tokenizer, as others publish them: a server reads the base that was given, too.
+cp -r a bare
+rm bare/tokenizer*
+"$GRAM" serve bare --base "$model" --judge-prompt judge.txt --port 0 2>served &
+server=$!
+for _ in $(seq 100); do
+    grep -q '"event"' served && break
+    sleep 0.1
+done
+kill $server
+wait $server
+grep -q '"event":"ready"' served || { cat served; die "gram serve of an adapter without a tokenizer"; }
 says err "no LoRA adapter"
 
 # Beside other weights of the same shapes, which make another model of it, that is said, and beside its own nothing.

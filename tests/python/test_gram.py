@@ -292,6 +292,14 @@ class Training(unittest.TestCase):
             self.assertEqual((r["steps"], len(steps)), (3, 3))
             self.assertEqual(r["loss"], steps[-1])
             self.assertEqual(gram.Model(out).head, "reward")
+            for name in ("tokenizer.json", "tokenizer_config.json"):        # as of adapters that others published
+                os.unlink(os.path.join(out, name))
+            with open(os.path.join(out, "adapter_config.json")) as f:
+                config = json.load(f)
+            with open(os.path.join(out, "adapter_config.json"), "w") as f:
+                json.dump({**config, "base_model_name_or_path": "/nonexistent"}, f)
+            self.assertEqual(gram.Model(out, base=JUDGE).tokenize("abc").tolist(),
+                             gram.Model(JUDGE).tokenize("abc").tolist())
 
     def test_what_is_no_option_is_said(self):
         for options, why in (({"lrr": 1}, "lrr"), ({"lr": "fast"}, "lr"), ({"loss": "gram", "posreg": 0.5}, "posreg")):
