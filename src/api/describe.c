@@ -112,6 +112,10 @@ static void tell_packing(gram_info *out, const gr_quantization *q)
         part(v, "F8_E4M3");
         return;
     }
+    if (q->several) {
+        part(v, "whole numbers in several ways");
+        return;
+    }
     part(v, "%u bits", q->bits);
     if (!strcmp(q->method, "bitsandbytes"))     /* each tensor says what shares a scale */
         return;

@@ -27,7 +27,8 @@ struct packed_key { const char *name; const char *const *words; };
 static const char *const e4m3[] = { "e4m3", "float8_e4m3fn", NULL }, *const schemes[] = { "dynamic", "static", NULL },
                   *const fmt[] = { "float", "ue8m0", NULL }, *const fp8[] = { "fp8", NULL },
                   *const no_word[] = { NULL },
-                  *const formats[] = { "float-quantized", "naive-quantized", "pack-quantized", "int-quantized", NULL },
+                  *const formats[] = { "float-quantized", "naive-quantized", "pack-quantized", "int-quantized",
+                                       "mixed-precision", NULL },
                   *const of_float[] = { "float", NULL },
                   *const strategies[] = { "tensor", "channel", "block", NULL };
 
@@ -141,7 +142,12 @@ static gram_status read_whole(const struct gr_config_in *in, const json_t *weigh
     return rc;
 }
 
-/* All groups are packed alike. */
+static bool same_way(const gr_quantization *a, const gr_quantization *b)
+{
+    return a->bits == b->bits && a->group == b->group && a->zeros == b->zeros && a->ordered == b->ordered;
+}
+
+/* q: the ways of the groups before. */
 static gram_status read_part(const struct gr_config_in *in, const json_t *part, bool first, gr_quantization *q,
                              bool *rounded, gram_err *err)
 {
@@ -150,14 +156,22 @@ static gram_status read_part(const struct gr_config_in *in, const json_t *part, 
     const json_t *weights = json_object_get(part, "weights");
     const char *type = json_string_value(json_object_get(weights, "type"));
     gr_quantization p = { .method = q->method, .block = { q->block[0], q->block[1] } };
+    size_t at = 0;
     gram_status rc = check_section(in, part, known, GR_COUNT(known), err);
 
     *rounded = *rounded || !is_blank(json_object_get(part, "input_activations"));
     if (!rc)
         rc = (type && !strcmp(type, "float") ? read_floats : read_whole)(in, weights, &p, err);
-    if (!rc && !first && (p.bits != q->bits || p.group != q->group || p.zeros != q->zeros || p.ordered != q->ordered))
-        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"config_groups\": wanted all weights packed alike", in->name);
-    *q = p;
+    if (!rc && !first && !p.bits != !q->bits)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"config_groups\": wanted all weights as whole numbers, or all as "
+                     "numbers of floating point", in->name);
+    while (!rc && !first && at < GR_WAYS && q[at].method && !same_way(&q[at], &p))
+        at++;
+    if (at == GR_WAYS)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"config_groups\": wanted weights packed in %d ways at most",
+                     in->name, GR_WAYS);
+    if (!rc)
+        q[at] = p;
     return rc;
 }
 
@@ -269,7 +283,7 @@ static gram_status read_bnb(const struct gr_config_in *in, const json_t *packed,
 
 /* ---- The section ------------------------------------------------------------------------------------ */
 
-/* rounded: other programs round activations, too. */
+/* p: [GR_WAYS + 1]. rounded: other programs round activations, too. */
 static gram_status read_packing(const struct gr_config_in *in, gr_quantization *p, bool *rounded, gram_err *err)
 {
     static const struct packed_key known[] = {
@@ -281,7 +295,7 @@ static gram_status read_packing(const struct gr_config_in *in, gr_quantization *
     const char *name = json_string_value(gr_in_get(packed, "quant_method"));
     gram_status rc;
 
-    *p = (gr_quantization){ 0 };
+    memset(p, 0, (GR_WAYS + 1) * sizeof *p);
     *rounded = false;
     if (!packed || is_off(packed, name) || (json_is_object(packed) && !json_object_size(packed)))
         return GRAM_OK;
@@ -312,7 +326,7 @@ static gram_status read_packing(const struct gr_config_in *in, gr_quantization *
                    "GGUF are", in->name, name ? name : "quantization_config");
 }
 
-gram_status gr_quantization_read(gr_quantization *out, const char *dir, gram_err *err)
+gram_status gr_quantization_read(gr_quantization out[GR_WAYS + 1], const char *dir, gram_err *err)
 {
     char *path = gr_path_join(dir, "config.json"), *text = NULL;
     struct gr_config_in in = { .name = path };
@@ -334,9 +348,12 @@ gram_status gr_quantization_read(gr_quantization *out, const char *dir, gram_err
  * they are. */
 gram_status gr_config_check_packing(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
+    gr_quantization how[GR_WAYS + 1];
     bool rounded;
-    gram_status rc = read_packing(in, &c->said.quantization, &rounded, err);
+    gram_status rc = read_packing(in, how, &rounded, err);
 
+    c->said.quantization = how[0];
+    c->said.quantization.several = how[1].method != NULL;
     if (!rc && rounded)
         rc = gr_config_note(c, err, "%s: packed weights are read as the numbers that they stand for; activations are "
                             "not rounded to 8 bits", in->name);

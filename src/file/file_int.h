@@ -45,7 +45,8 @@ gram_status gr_adapter_gguf_open(struct gr_adapter *a, gram_err *err);
  * list, after a failure too. Codes that are no weight's fail. threads: as for gr_pool_open(), of the rows of a weight;
  * bits and errors do not depend on them. */
 gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char *dir, size_t threads, gram_err *err);
-/* The codes of one weight, called "X.code"; how: what config.json says of whole numbers. */
+/* The codes of one weight, called "X.code"; how: [GR_WAYS + 1], what config.json says of
+ * whole numbers. */
 struct gr_codes {
     gr_pool *pool;
     const gr_names *all;
@@ -72,7 +73,7 @@ gram_status gr_fp8_make(gr_named *out, gr_scaled *made, const struct gr_codes *c
 gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
 gram_status gr_bnb_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err);
 /* "quantization_config" of DIR/config.json. */
-gram_status gr_quantization_read(gr_quantization *out, const char *dir, gram_err *err);
+gram_status gr_quantization_read(gr_quantization out[GR_WAYS + 1], const char *dir, gram_err *err);
 
 /* gr_st_open() that lets tensors of codes in, gr_dtype_is_codes(); and how it refuses a type. */
 gram_status gr_st_open_codes(gr_st **out, const char *path, gram_err *err);

@@ -192,7 +192,7 @@ static gram_status make_all(gr_named *t, size_t *n, const gr_names *a, gr_scaled
 
 gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char *dir, size_t threads, gram_err *err)
 {
-    gr_quantization how = { 0 };
+    gr_quantization how[GR_WAYS + 1] = { { 0 } };
     size_t some = 0, codes = 0, n = 0;
     gram_status rc = GRAM_OK;
     gr_pool *pool = NULL;
@@ -206,14 +206,14 @@ gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char 
     if (!some)
         return GRAM_OK;
     if (codes)
-        rc = gr_quantization_read(&how, dir, err);
+        rc = gr_quantization_read(how, dir, err);
     if (!rc)
         rc = gr_pool_open(&pool, threads, err);
     if (rc)
         return rc;
     t = gr_calloc(a->n, sizeof *t);
     *made = gr_calloc(some, sizeof **made);
-    rc = t && *made ? make_all(t, &n, a, *made, n_made, &how, pool, dir, err) : gr_nomem(err, dir);
+    rc = t && *made ? make_all(t, &n, a, *made, n_made, how, pool, dir, err) : gr_nomem(err, dir);
     gr_pool_close(pool);
     if (rc) {
         free(t);

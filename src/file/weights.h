@@ -37,7 +37,8 @@ const gr_named *gr_st_find(const gr_st *st, const char *name);          /* NULL:
 #define GR_PACKED_DIGEST "gram.digest"
 #define GR_PACKED_WEIGHTS "model.int8.safetensors"
 
-/* How a config.json says that weights are packed. */
+/* How a config.json says that weights are packed, or some of them: a list of ways ends in one without a method. */
+enum { GR_WAYS = 8 };
 typedef struct {
     const char *method;         /* quant_method; static; NULL: not at all */
     size_t block[2];            /* rows and columns that have one scale, of F8_E4M3; 0: not said */
@@ -45,6 +46,7 @@ typedef struct {
     size_t group;               /* inputs that have one scale, of whole numbers; 0: all */
     bool ordered;               /* which input is in which group is a list */
     bool zeros, less_one;       /* zeros are stored, and stored less one; otherwise they are the middle of the range */
+    bool several;               /* some weights are packed in other ways, of whole numbers all */
 } gr_quantization;
 
 /* A Hugging Face directory's weights: model.safetensors, or the shards that model.safetensors.index.json

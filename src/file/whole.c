@@ -314,13 +314,49 @@ static gram_status find_bytes(struct whole *w, gram_err *err)
 
 /* ---- The weight ------------------------------------------------------------------------------------- */
 
+/* Whether both make the same numbers of the same tensors. */
+static bool is_same(const struct whole *a, const struct whole *b)
+{
+    return !(a->middle < b->middle || a->middle > b->middle) && a->groups == b->groups &&
+           (a->groups == 1 || a->group == b->group);
+}
+
+/* Of the ways in which weights are packed the one that the tensors fit: "targets" say which it is to be, by names or
+ * classes of transformers, and they would not fit another. `of`: c with this way alone. */
+static gram_status find_way(struct whole *w, struct gr_codes *of, gram_status find(struct whole *w, gram_err *err),
+                            gram_err *err)
+{
+    const gr_quantization *how = of->how;
+    struct gr_codes other = *of;
+    gram_status rc = find(w, err);
+
+    for (other.how = how + 1; other.how->method && rc != GRAM_ENOMEM; other.how++) {
+        struct whole x = { .c = &other };
+        gram_err why;
+        gram_status fits = find(&x, &why);
+        if (fits == GRAM_ENOMEM)
+            return gr_nomem(err, of->path);
+        if (fits)
+            continue;
+        if (!rc && !is_same(w, &x))
+            return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\": more than one way of \"config_groups\" fits it",
+                           of->path, of->t->name);
+        of->how = other.how;
+        x.c = of;
+        *w = x;
+        rc = GRAM_OK;
+    }
+    return rc;
+}
+
 gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes *c, gram_err *err)
 {
     static const struct { const char *method, *code; gram_status (*find)(struct whole *w, gram_err *err); } form[] = {
         { "gptq", "qweight", find_gptq }, { "awq", "qweight", find_awq },
         { "compressed-tensors", "weight_packed", find_words }, { "compressed-tensors", "weight", find_bytes },
     };
-    struct whole w = { .c = c };
+    struct gr_codes of = *c;
+    struct whole w = { .c = &of };
     size_t i = 0, f, turned = 0;                    /* words that are turned at a time */
     gram_status rc;
 
@@ -330,10 +366,10 @@ gram_status gr_whole_make(gr_named *out, gr_scaled *made, const struct gr_codes 
     if (i == GR_COUNT(form))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"%s\" is packed as whole numbers, and config.json has no "
                        "\"quantization_config\" that says how", c->path, c->t->name);
-    rc = form[i].find(&w, err);
+    rc = find_way(&w, &of, form[i].find, err);
     if (rc)
         return rc;
-    f = 32 / c->how->bits;
+    f = 32 / of.how->bits;
     if (w.code.turned)
         turned = gr_min(GR_CODES_ROWS / (w.code.down ? 1 : f), c->t->dim[1]) *
                  turned_line(w.code.down ? w.in / f : w.in);

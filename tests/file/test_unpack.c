@@ -208,6 +208,9 @@ static void awq_is_read(void **state)
 
 #define CT(more) "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"g\":{" \
     "\"targets\":[\"Linear\"],\"weights\":{\"type\":\"int\"," more "}}}}}"
+#define CT2(one, other) "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"g\":{" \
+    "\"targets\":[\"re:.*q_proj\"],\"weights\":{\"type\":\"int\"," one "}},\"h\":{\"targets\":[\"Linear\"]," \
+    "\"weights\":{\"type\":\"int\"," other "}}}}}"
 #define BY_GROUP "\"strategy\":\"group\",\"group_size\":4"
 
 static void make_words(struct tensor t[5], unsigned bits)
@@ -253,6 +256,30 @@ static void words_are_read(void **state)
         check_values(w, way[i].bits, way[i].listed, !way[i].zeros, false);
         gr_weights_close(w);
     }
+}
+
+/* Each is packed in the way that its tensors fit, whichever is said first. */
+static void ways_are_told_apart(void **state)
+{
+    static const char *const config[] = {
+        CT2("\"num_bits\":4,\"symmetric\":false," BY_GROUP, "\"num_bits\":8,\"symmetric\":true," BY_GROUP),
+        CT2("\"num_bits\":8,\"symmetric\":true," BY_GROUP, "\"num_bits\":4,\"symmetric\":false," BY_GROUP),
+        CT2("\"num_bits\":8,\"symmetric\":true," BY_GROUP, "\"num_bits\":4,\"symmetric\":true," BY_GROUP),
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(config); i++)
+        for (unsigned bits = 4; bits <= 8; bits += 4) {
+            bool zeros = bits == 4 && i < 2;
+            struct tensor t[5];
+            gr_weights *w;
+            make_words(t, bits);
+            t[3].type = zeros ? t[3].type : NULL;
+            t[4].type = NULL;
+            CHECK_OK(open_tensors(&w, config[i], t, 5));
+            check_values(w, bits, false, !zeros, false);
+            gr_weights_close(w);
+        }
 }
 
 /* A list that begins with -1 is none. */
@@ -434,11 +461,16 @@ static void compressed_is_refused_by_name(void **state)
           "\"a.weight_g_idx\": wanted 4 inputs in each group, found 15 in group 0" },
         { "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{"
           "\"g\":{\"weights\":{\"type\":\"int\",\"num_bits\":4}},"
-          "\"h\":{\"weights\":{\"type\":\"int\",\"num_bits\":8}}}}}",
-          5, { 0 }, "\"config_groups\": wanted all weights packed alike" },
+          "\"h\":{\"weights\":{\"type\":\"float\",\"num_bits\":8}}}}}",
+          5, { 0 }, "\"config_groups\": wanted all weights as whole numbers, or all as numbers of floating point" },
+        { CT2("\"num_bits\":4,\"group_size\":6", "\"num_bits\":4,\"group_size\":7"), 1,
+          { "a.weight_scale", "F16", { OUT, 3 }, 2, { 0 } }, "\"a.weight_zero_point\": config.json says that the" },
+        { CT2("\"num_bits\":8,\"group_size\":4", "\"num_bits\":4,\"group_size\":4"), 5, { 0 },
+          "\"a.weight_packed\" of 8 bits is I32 [16, 2]" },
         { GPTQ("\"bits\":4"), 5, { 0 }, "tensor \"a.weight_packed\" is packed as whole numbers" },
     };
     struct tensor t[6];
+    gr_buf ways = { 0 };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(bad); i++) {
@@ -446,6 +478,16 @@ static void compressed_is_refused_by_name(void **state)
         t[bad[i].which] = bad[i].as;
         refused(bad[i].config, t, 5, bad[i].why);
     }
+    make_words(t, 4);
+    t[1].dim[1] = 3;
+    refused(CT2("\"num_bits\":4,\"group_size\":6", "\"num_bits\":4,\"group_size\":7"), t, 3,
+            "tensor \"a.weight_packed\": more than one way of \"config_groups\" fits it");
+    gr_buf_puts(&ways, "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{");
+    for (int i = 1; i <= GR_WAYS + 1; i++)
+        gr_buf_printf(&ways, "\"%d\":{\"weights\":{\"num_bits\":4,\"group_size\":%d}}%s", i, i,
+                      i <= GR_WAYS ? "," : "}}}");
+    refused(ways.p, t, 3, "\"config_groups\": wanted weights packed in 8 ways at most");
+    gr_buf_clear(&ways);
     make_bytes(t);
     refused("{}", t, 3, "tensor \"a.weight\" is packed as whole numbers");
     refused(CT("\"num_bits\":8,\"symmetric\":false," BY_GROUP), t, 2, "wanted a tensor \"weight_zero_point\"");
@@ -673,7 +715,8 @@ int main(void)
     const struct CMUnitTest test[] = {
         cmocka_unit_test(gptq_is_read), cmocka_unit_test(gptq_configs_are_refused_by_name),
         cmocka_unit_test(gptq_tensors_are_refused_by_name), cmocka_unit_test(awq_is_read),
-        cmocka_unit_test(awq_is_refused_by_name), cmocka_unit_test(words_are_read), cmocka_unit_test(no_list_is_read),
+        cmocka_unit_test(awq_is_refused_by_name), cmocka_unit_test(words_are_read),
+        cmocka_unit_test(ways_are_told_apart), cmocka_unit_test(no_list_is_read),
         cmocka_unit_test(bytes_are_read), cmocka_unit_test(compressed_is_refused_by_name),
         cmocka_unit_test(strays_are_refused_by_name),
         cmocka_unit_test(bnb_is_read), cmocka_unit_test(bnb_of_eight_bits_is_read),
