@@ -41,7 +41,7 @@ class GramLM(TemplateLM):
         if isinstance(path, Model):
             _settled("the model", options)
         self.model = path if isinstance(path, Model) else Model(path, **options)
-        self.max_length = int(max_length or inspect(self.model.path)["context"])
+        self.max_length = int(max_length or inspect(self.model.path, base=self.model._base)["context"])
         self.max_gen_toks, self.add_bos_token = int(max_gen_toks), add_bos_token
         two, one = (self.tok_encode(s, add_special_tokens=False) for s in ("b a", "b"))
         self._puts_space = two[len(one):] == self.tok_encode("a", add_special_tokens=False)

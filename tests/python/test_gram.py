@@ -33,6 +33,14 @@ def command(*args):
                           check=True).stdout
 
 
+def move_away(adapter):
+    """Its base is not where the adapter says any more."""
+    with open(os.path.join(adapter, "adapter_config.json")) as f:
+        config = json.load(f)
+    with open(os.path.join(adapter, "adapter_config.json"), "w") as f:
+        json.dump({**config, "base_model_name_or_path": "/nonexistent"}, f)
+
+
 class Judging(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -294,10 +302,7 @@ class Training(unittest.TestCase):
             self.assertEqual(gram.Model(out).head, "reward")
             for name in ("tokenizer.json", "tokenizer_config.json"):        # as of adapters that others published
                 os.unlink(os.path.join(out, name))
-            with open(os.path.join(out, "adapter_config.json")) as f:
-                config = json.load(f)
-            with open(os.path.join(out, "adapter_config.json"), "w") as f:
-                json.dump({**config, "base_model_name_or_path": "/nonexistent"}, f)
+            move_away(out)
             self.assertEqual(gram.Model(out, base=JUDGE).tokenize("abc").tolist(),
                              gram.Model(JUDGE).tokenize("abc").tolist())
 
@@ -395,8 +400,14 @@ class Trainers(unittest.TestCase):
         stubs["lm_eval.api.registry"].register_model = lambda name: lambda cls: cls
         with unittest.mock.patch.dict(sys.modules, stubs):
             sys.modules.pop("gram.lm_eval", None)
-            lm = importlib.import_module("gram.lm_eval").GramLM(gram.Model(JUDGE))
+            made = importlib.import_module("gram.lm_eval").GramLM
         sys.modules.pop("gram.lm_eval", None)
+        lm = made(gram.Model(JUDGE))
+        with tempfile.TemporaryDirectory() as d:                # an adapter that was moved away from its base
+            out = os.path.join(d, "out")
+            gram.finetune(JUDGE, Training.rows, out, steps=1, batch_rows=2, lora_rank=2)
+            move_away(out)
+            self.assertEqual(made(out, base=JUDGE).max_length, lm.max_length)
 
         def write(n=1, **how):
             return lm.generate_until([types.SimpleNamespace(args=("Once", how))] * n)
