@@ -2,9 +2,10 @@
 """The pairs that the shipped judge is trained and tuned on: judge_rows.py FOLDER OUT.
 
 FOLDER holds SET.jsonl.gz of rows {"prompt", "chosen", "rejected", "subset"?} for the sets below; those whose licence
-forbids it to hand on what was learnt from them are not here. OUT gets train.jsonl, its short pairs in short.jsonl, and
-dev.jsonl. A prompt of dev.jsonl is in no other: a twentieth of all prompts, by the MD5 of their text, is for tuning, at
-most 30 pairs of a set.
+forbids it to hand on what was learnt from them are not here. OUT gets train.jsonl, its short pairs in short.jsonl,
+pairs too long for train.jsonl in long.jsonl (up to some 1,024 tokens), and dev.jsonl and long-dev.jsonl. A prompt of
+these two is in no other: a twentieth of all prompts, by the MD5 of their text, is for tuning, at most 30 pairs of a
+set, or 15 long ones.
 
     judge_rows.py --eval FOLDER OUT
 
@@ -35,6 +36,9 @@ SETS = {
 
 
 SHORT = 1200                # characters of a pair in short.jsonl, which a judge reads whole, twice
+LONG = 3600                 # characters of a prompt and an answer in long.jsonl
+LONG_OF_SET = 130           # pairs of a set in it, and
+LONG_TUNING = 15            # of one in long-dev.jsonl
 
 
 def permitted(name, row):
@@ -73,18 +77,24 @@ def main():
     if tables_only:
         return tables(source, out)
     random.seed(1)
-    train, tuning = [], {}
+    train, tuning, longer, longer_dev = [], {}, [], []
     for name, (longest, most, _, _) in SETS.items():
-        keep = []
+        keep, over, over_dev = [], [], []
         with gzip.open(source / f"{name}.jsonl.gz", "rt") as f:
             for row in map(json.loads, f):
                 prompt = text_of(row["prompt"])
-                if not permitted(name, row) or len(prompt) + max(len(row["chosen"]), len(row["rejected"])) > longest:
+                length = len(prompt) + max(len(row["chosen"]), len(row["rejected"]))
+                if not permitted(name, row) or length > max(longest, LONG):
                     continue
                 part = int(hashlib.md5(prompt.encode()).hexdigest(), 16) % 20
-                (tuning.setdefault(name, []) if part == 0 else keep).append(row)
+                if length <= longest:
+                    (tuning.setdefault(name, []) if part == 0 else keep).append(row)
+                else:
+                    (over if part else over_dev).append((name, row))
         random.shuffle(keep)
         train += [(name, row) for row in keep[:most]]
+        longer += random.Random(2).sample(over, min(LONG_OF_SET, len(over)))
+        longer_dev += random.Random(4).sample(over_dev, min(LONG_TUNING, len(over_dev)))
         print(f"{name}: {min(most, len(keep))} of {len(keep)} pairs to train on")
     random.shuffle(train)
     write(out / "train.jsonl", train)
@@ -92,6 +102,9 @@ def main():
              if len(text_of(row["prompt"]) + row["chosen"] + row["rejected"]) <= SHORT]
     random.Random(11).shuffle(short)
     write(out / "short.jsonl", short)
+    random.Random(3).shuffle(longer)
+    write(out / "long.jsonl", longer)
+    write(out / "long-dev.jsonl", longer_dev)
     dev = []
     for name in sorted(tuning):
         random.shuffle(tuning[name])
