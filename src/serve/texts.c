@@ -200,23 +200,19 @@ static gram_status break_all(gr_one *one, gram_err *err)
     return rc;
 }
 
-/* The tokens of the prompts themselves. */
-static gram_status read_fronts(gr_engine *e, gr_texts *st, gram_err *err)
+/* The tokens of the next prompt itself: one in a step, so that others need not wait for all of them. */
+static gram_status read_front(gr_engine *e, gr_texts *st, gram_err *err)
 {
-    gram_status rc = GRAM_OK;
+    const gram_writing *p = &st->prompt[st->read];
+    gr_one *one = st->one + st->read++ * st->how.n;
+    gram_status rc = e->text_logprobs(e, p->id, p->n_ids, st->top, add_front, one, err);
 
-    for (size_t i = 0; i < st->prompts && !rc; i++) {
-        gr_one *one = st->one + i * st->how.n;
-        rc = e->text_logprobs(e, st->prompt[i].id, st->prompt[i].n_ids, st->top, add_front, one, err);
-        if (rc == GRAM_EFORMAT) {
-            rc = break_all(one, err);
-            continue;
-        }
-        for (size_t k = 1; k < st->how.n && !rc; k++) {
-            one[k].offset = one->offset;
-            one[k].logprobs = json_deep_copy(one->logprobs);
-            rc = one[k].logprobs ? GRAM_OK : gr_nomem(err, "a text");
-        }
+    if (rc == GRAM_EFORMAT)
+        return break_all(one, err);
+    for (size_t k = 1; k < st->how.n && !rc; k++) {
+        one[k].offset = one->offset;
+        one[k].logprobs = json_deep_copy(one->logprobs);
+        rc = one[k].logprobs ? GRAM_OK : gr_nomem(err, "a text");
     }
     return rc;
 }
@@ -268,8 +264,10 @@ static gram_status step(gr_engine *e, void *arg, bool *again, gram_err *err)
     gram_status rc = GRAM_OK;
 
     if (!st->r->job.in_turns) {
-        st->r->job.in_turns = *again = true;
-        return read_fronts(e, st, err);
+        *again = true;
+        rc = read_front(e, st, err);
+        st->r->job.in_turns = st->read == st->prompts;
+        return rc;
     }
     if (!st->opened)
         rc = st->how.max_new_tokens ? open_all(e, st, err) : end_all(st, err);

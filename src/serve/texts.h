@@ -50,6 +50,7 @@ struct gr_texts {
     json_t **front;                 /* [prompts] the text that stands before the answers; NULL, or of NULLs: none */
     bool echo;                      /* it does, and its tokens are told as theirs are */
     bool logprobs, stream, usage, opened;
+    size_t read;                    /* prompts whose own tokens have been read */
     size_t prompt_tokens, left;     /* left: prompts whose answers go on */
     size_t broken;                  /* texts that have an error */
     time_t created;

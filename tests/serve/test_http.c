@@ -315,6 +315,43 @@ static void small_requests_do_not_wait_for_large_ones(void **state)
     stop(NULL);
 }
 
+static _Atomic int fronts;                  /* prompts whose own tokens are being read, or have been */
+
+static gram_status held_logprobs(gr_engine *e, const int32_t *id, size_t n, size_t top, gram_written_fn *fn, void *arg,
+                                 gram_err *err)
+{
+    fronts++;
+    sem_wait(&gate);
+    return fake_text_logprobs(e, id, n, top, fn, arg, err);
+}
+
+/* The tokens of many prompts are read one prompt after the other, with room for others' work between. */
+static void a_score_does_not_wait_for_many_prompts(void **state)
+{
+    int large, small;
+
+    (void)state;
+    fronts = 0;
+    start(&(gr_serve_options){ 0 }, "fake");
+    engine.text_logprobs = held_logprobs;
+    large = dial();
+    post(large, "/v1/completions", "", "{\"prompt\":[\"a\",\"b\",\"c\",\"d\"],\"echo\":true,\"logprobs\":0,"
+                                       "\"max_tokens\":0}");
+    WAIT_FOR(fronts == 1);
+    small = dial();
+    post(small, "/v1/score", "", PAIR);
+    WAIT_FOR(waiting_pairs() == 2);         /* the texts count as one */
+    let_pass(1);
+    assert_int_equal(answer(small, text), 200);
+    assert_true(fronts <= 2);
+    let_pass(3);
+    assert_int_equal(answer(large, text), 200);
+    assert_int_equal(fronts, 4);
+    close(large);
+    close(small);
+    stop(NULL);
+}
+
 /* All that the server says to body, which asks that the connection be closed. */
 static void stream(const char *path, const char *body)
 {
@@ -597,6 +634,7 @@ int main(void)
         cmocka_unit_test_teardown(a_full_queue, stop),
         cmocka_unit_test_teardown(a_late_answer, stop),
         cmocka_unit_test_teardown(small_requests_do_not_wait_for_large_ones, stop),
+        cmocka_unit_test_teardown(a_score_does_not_wait_for_many_prompts, stop),
         cmocka_unit_test_teardown(streaming, stop),
         cmocka_unit_test_teardown(rationales_are_streamed, stop),
         cmocka_unit_test_teardown(a_chat_does_not_wait_for_a_batch, stop),
