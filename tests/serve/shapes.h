@@ -84,7 +84,8 @@ static inline double preference(const char *a, const char *b)
 }
 
 #define CLOSE(a, b) assert_true(fabs((a) - (b)) < 1e-12)
-#define CHAT(answer) "<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n" answer "<|im_end|>\\n"
+#define FRONT "<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n"
+#define CHAT(answer) FRONT answer "<|im_end|>\\n"
 
 /* From here on a model with PURM's head; use_judge() ends that. */
 static gr_engine judge;

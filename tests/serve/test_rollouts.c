@@ -75,6 +75,9 @@ static void one_odd_answer_of_a_group(void **state)
         json_decref(out);
         snprintf(body, sizeof body, "{\"prompt\":\"p\",\"partial\":true,\"responses\":[%s,\"x\",\"yy\",\"zzz\"]}",
                  odd[i].json);
+        out = ask("/v1/reward", body);      /* wherever it stands, no other is to blame */
+        assert_true(json_is_null(at(out, "rewards.0")) && number(out, "rewards.3") == number(want, "rewards.2"));
+        json_decref(out);
         out = ask("/v1/rank", body);
         says(out, "errors.0.message", odd[i].why);
         assert_int_equal((int)number(out, "errors.0.index"), 0);
@@ -305,6 +308,11 @@ static void criteria_reach_the_judge(void **state)
     out = ask("/v1/score", "{\"prompt\":\"p\",\"criteria\":\"FLIP\",\"a\":\"x\",\"b\":\"yy\"}");
     assert_true(json_is_true(at(out, "flipped")));
     json_decref(out);
+    out = ask("/v1/score", "{\"criteria\":\"FLIP\",\"pairs\":["
+                           "{\"prompt\":\"p\",\"criteria\":null,\"a\":\"x\",\"b\":\"yy\"},"
+                           "{\"prompt\":\"p\",\"criteria\":\"c\",\"a\":\"x\",\"b\":\"yy\"}]}");
+    assert_true(json_is_true(at(out, "data.0.flipped")) && json_is_false(at(out, "data.1.flipped")));
+    json_decref(out);
     out = refused("/v1/reward", "{\"prompt\":\"p\",\"criteria\":3,\"responses\":[\"x\",\"yy\"]}");
     assert_string_equal(string(out, "error.param"), "criteria");
     json_decref(out);
@@ -431,6 +439,14 @@ static void equal_answers_are_equal(void **state)
     assert_true(number(out, "rewards.0") == number(out, "rewards.2") &&
                 number(out, "rewards.2") == number(out, "rewards.4"));
     json_decref(out);
+    for (int i = 0; i < 8; i++) {           /* by a judge that reads one order, and likes the first seat */
+        char body[128];
+        snprintf(body, sizeof body, "{\"prompt\":\"SEAT %d\",\"responses\":[\"same\",\"other\",\"same\"]}", i);
+        out = ask("/v1/reward", body);
+        assert_true(number(out, "data.0.margin") == number(out, "data.2.margin"));
+        assert_true(number(out, "rewards.0") == number(out, "rewards.2"));
+        json_decref(out);
+    }
     out = ask("/rerank", "{\"query\":\"p\",\"documents\":[\"same\",\"same\",\"other\",\"same\"]}");
     for (size_t i = 0, last = 0; i < 4; i++) {
         char path[32];

@@ -20,8 +20,15 @@ static void a_pair_in_every_spelling(void **state)
         CLOSE(number(out, "p_forward"), preference("one answer", "another"));
         assert_int_equal(json_array_size(json_object_get(out, "logits")), 2);
         assert_true(json_is_false(json_object_get(out, "flipped")));
+        assert_string_equal(string(out, "winner"), preference("one answer", "another") > 0.5 ? "a" : "b");
+        assert_null(json_object_get(out, "lambda"));        /* a judge has none */
         json_decref(out);
     }
+    use_head(0);                            /* one reading, which no other can contradict */
+    json_t *out = ask("/v1/score", "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"FLIP\"}");
+    assert_true(json_is_false(json_object_get(out, "flipped")) && json_is_null(json_object_get(out, "p_swapped")));
+    json_decref(out);
+    use_judge();
 }
 
 static void many_pairs_come_back_in_order_and_explained(void **state)
@@ -33,6 +40,7 @@ static void many_pairs_come_back_in_order_and_explained(void **state)
     assert_int_equal(json_array_size(json_object_get(out, "data")), 2);
     CLOSE(number(out, "data.0.preference"), preference("x", "yy"));
     CLOSE(number(out, "data.1.preference"), 0.5);
+    assert_string_equal(string(out, "data.1.winner"), "tie");
     json_t *second = json_array_get(json_object_get(out, "data"), 1);
     assert_true(json_is_true(json_object_get(second, "flipped")));
     assert_true(json_is_true(json_object_get(second, "truncated")));
@@ -102,6 +110,9 @@ static void rewards_against_a_reference_or_a_group(void **state)
     CLOSE(number(out, "rewards.2"), (preference("zzz", "yy") + preference("zzz", "x")) / 2);
     assert_int_equal(json_array_size(json_object_get(json_array_get(json_object_get(out, "data"), 0), "comparisons")),
                      2);
+    json_decref(out);
+    out = ask("/v1/reward", "{\"prompt\":\"p\",\"responses\":[\"x\",\"CUT\",\"yy\"]}");
+    assert_true(json_is_true(at(out, "data.0.truncated")) && json_is_true(at(out, "data.2.truncated")));
     json_decref(out);
     out = ask("/v1/reward", "{\"prompt\":\"p\",\"response\":\"x\",\"reference\":\"ref\"}");
     CLOSE(number(out, "rewards.0"), preference("x", "ref"));
@@ -235,6 +246,7 @@ static void a_group_of_a_model_with_a_head(void **state)
 
 static void openrlhf(void **state)
 {
+    static const char *const before[] = { "<|begin_of_text|>", "<s>", "<bos>", "<|endoftext|>" };
     json_t *out = ask("/get_reward", "{\"query\":[\"" CHAT("ans") "\","
                       "\"plain prompt plain answer</s>\"],\"prompts\":[\"x\",\"plain prompt "
                       "\"],\"labels\":[\"ref\",\"other\"]}");
@@ -245,6 +257,24 @@ static void openrlhf(void **state)
     assert_string_equal(json_string_value(json_object_get(out, "scale")), "reference");
     assert_int_equal(json_array_size(json_object_get(json_object_get(out, "extra_logs"), "margin")), 2);
     json_decref(out);
+    for (size_t i = 0; i < GR_COUNT(before); i++) {     /* what decoding puts there is no part of the answer */
+        char body[200];
+        snprintf(body, sizeof body, "{\"query\":[\"%splain prompt ans\"],\"prompts\":[\"plain prompt \"],"
+                 "\"labels\":[\"ref\"]}", before[i]);
+        out = ask("/get_reward", body);
+        CLOSE(number(out, "scores.0"), preference("ans", "ref"));
+        json_decref(out);
+    }
+    static const char *const same[] = { "\\n\\nHuman: q\\n\\nAssistant:", "[INST] q [/INST]", "<s>[INST] q [/INST]",
+                                        "<start_of_turn>user\\nq<end_of_turn>\\n<start_of_turn>model\\n" };
+    for (size_t i = 0; i < GR_COUNT(same); i++) {       /* one question in two families' marks: they are compared */
+        char body[400];
+        snprintf(body, sizeof body, "{\"query\":[\"%sx\",\"" FRONT "yy\"],\"prompts\":[\"%s\",\"" FRONT "\"]}", same[i],
+                 same[i]);
+        out = ask("/get_reward", body);
+        CLOSE(number(out, "rewards.0"), preference("x", "yy"));
+        json_decref(out);
+    }
     for (int head = 0; head < 2; head++) {              /* a reference of the request goes before labels, and a head */
         if (head)
             use_head(0);
@@ -303,6 +333,15 @@ static gram_status with_bos(gr_engine *e, const char *text, size_t bytes, int32_
     return e->tokenize(e, more, bytes + 1, true, out, n, err);
 }
 
+static int32_t read_first;                  /* token of the text whose labels were asked for last */
+
+static gram_status keep_first(gr_engine *e, const int32_t *const *token, const size_t *n_tokens, size_t n,
+                              const int32_t *label, size_t n_labels, float *out, float *log_sum, gram_err *err)
+{
+    read_first = token[n - 1][0];
+    return fake_labels(e, token, n_tokens, n, label, n_labels, out, log_sum, err);
+}
+
 static void label_probabilities(void **state)
 {
     json_t *out = ask("/generative_scoring", "{\"query\":\"ab\",\"items\":[\"c\",\"de\"],\"label_token_ids\":[1,2]}");
@@ -327,6 +366,17 @@ static void label_probabilities(void **state)
         { "/v1/score", "{\"query\":[1,2],\"items\":[[3]],\"label_token_ids\":[1,2]}", 3 },
     };
     gr_engine plain = engine;
+    engine.label_logits = keep_first;
+    for (int item = 0; item < 2; item++) {              /* which stands first, in text and in token ids */
+        static const char *const body[] = { "\"query\":\"ab\",\"items\":[\"cd\"]", "\"query\":[97],\"items\":[[99]]" };
+        for (size_t i = 0; i < GR_COUNT(body); i++) {
+            char more[128];
+            snprintf(more, sizeof more, "{%s,\"label_token_ids\":[1,2],\"item_first\":%s}", body[i],
+                     item ? "true" : "false");
+            json_decref(ask("/v1/score", more));
+            assert_int_equal(read_first, item ? 'c' : 'a');
+        }
+    }
     engine.prompt_ids = with_bos;
     for (size_t i = 0; i < GR_COUNT(bos); i++) {
         out = ask(bos[i].path, bos[i].body);
@@ -368,11 +418,23 @@ static void reranking(void **state)
     out = ask("/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"yyyy\"],\"instruct\":\"i\"}");
     assert_true(number(out, "0.score") >= number(out, "1.score"));
     json_decref(out);
+    use_head(1000000);                      /* with so much taken away, each has the probability 0, and one is best */
+    out = ask("/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"yyyy\",\"zz\"],\"use_activation\":false}");
+    assert_true(number(out, "results.0.relevance_score") > number(out, "results.1.relevance_score") &&
+                number(out, "results.1.relevance_score") > number(out, "results.2.relevance_score"));
+    json_decref(out);
+    use_judge();
     out = ask("/predict", "{\"inputs\":[[\"q\",\"x\"],[\"q\",\"yy\"]]}");
     CLOSE(number(out, "0.0.score"), preference("x", "yy"));
     json_decref(out);
     out = ask("/predict", "{\"inputs\":[\"q\",\"x\"],\"reference\":\"ref\"}");
     CLOSE(number(out, "0.score"), preference("x", "ref"));
+    json_decref(out);
+    out = ask("/predict", "{\"inputs\":[\"q\",\"x\"],\"reference\":\"x\"}");
+    assert_string_equal(string(out, "0.label"), "preferred");           /* as good counts so */
+    json_decref(out);
+    out = ask("/rerank", "{\"query\":\"q\",\"texts\":[\"x\",\"yyyy\"]}");
+    assert_null(at(out, "0.text"));                     /* only where return_text asks for it */
     json_decref(out);
 }
 
@@ -395,6 +457,22 @@ static void trainers(void **state)
               "{\"type\":\"message\",\"content\":\" and more\"}]}]}");
     CLOSE(number(out, "rewards.0"), preference("x", "yy and more"));
     json_decref(out);
+    out = ask("/compare", "{\"conversation_history\":[{\"role\":\"user\",\"content\":\"q\"}],"
+                          "\"response_objs\":[\"FLIP\",\"yy\"]}");
+    CLOSE(number(out, "metrics.flip_rate"), 1);         /* of one comparison, whatever the responses are */
+    json_decref(out);
+    static const struct { const char *system, *principle; bool seat; } told[] = {
+        { "SE", "AT", false }, { "SEAT", "p", true }, { "s", "SEAT", true },
+    };
+    for (size_t i = 0; i < GR_COUNT(told); i++) {       /* both, with a line between them */
+        char body[256];
+        snprintf(body, sizeof body, "{\"conversation_history\":[{\"role\":\"system\",\"content\":\"%s\"},"
+                 "{\"role\":\"user\",\"content\":\"q\"}],\"principle\":\"%s\",\"response_objs\":[\"x\",\"yy\"]}",
+                 told[i].system, told[i].principle);
+        out = ask("/compare", body);
+        assert_int_equal(fabs(number(out, "rewards.0") - preference("x", "yy")) > 1e-12, told[i].seat);
+        json_decref(out);
+    }
 }
 
 static void chat(void **state)
@@ -456,6 +534,21 @@ static void completions(void **state)
 }
 
 /* Where none is given it is drawn, one of 2^63, and told. */
+/* A place in the text counts its characters, of which a token may have a part. */
+static void offsets_are_of_characters(void **state)
+{
+    static const int want[] = { 0, 1, 1, 2 };
+    json_t *out = ask("/v1/completions", "{\"prompt\":\"\u00e9b\",\"echo\":true,\"logprobs\":0,\"max_tokens\":1}");
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(want); i++) {
+        char path[64];
+        snprintf(path, sizeof path, "choices.0.logprobs.text_offset.%zu", i);
+        CLOSE(number(out, path), want[i]);
+    }
+    json_decref(out);
+}
+
 static void seeds_are_drawn(void **state)
 {
     static const char *const body[] = { "{\"prompt\":\"a\"}", "{\"prompt\":\"a\"}", "{\"prompt\":\"a\",\"seed\":-1}",
@@ -504,10 +597,21 @@ static void broken_texts(void **state)
 static void tokens(void **state)
 {
     json_t *out = ask("/tokenize", "{\"content\":\"ab\"}");
+    gr_engine plain = engine;
 
     (void)state;
     CLOSE(number(out, "tokens.1"), 'b');
     json_decref(out);
+    engine.prompt_ids = with_bos;
+    for (int k = 0; k < 3; k++) {           /* llama.cpp's name and vLLM's */
+        static const char *const asks[] = { "", ",\"add_special\":true", ",\"add_special_tokens\":true" };
+        char body[64];
+        snprintf(body, sizeof body, "{\"content\":\"ab\"%s}", asks[k]);
+        out = ask("/tokenize", body);
+        CLOSE(number(out, "count"), k ? 3 : 2);
+        json_decref(out);
+    }
+    engine = plain;
     out = ask("/detokenize", "{\"tokens\":[104,105]}");
     assert_string_equal(json_string_value(json_object_get(out, "content")), "hi");
     json_decref(out);
@@ -722,6 +826,9 @@ static void a_wrong_request_is_never_a_score(void **state)
         { 422, "/pooling", "{\"input\":\"x\",\"encoding_format\":\"hex\"}" },
         { 422, "/classify", "{\"input\":\"\\n\\nHuman: q\\n\\nAssistant: x\",\"reference\":\"r\"}" },
         { 422, "/get_reward", "{\"query\":[\"q a\",\"q b\"],\"prompts\":[\"q\",\"q\"],\"labels\":[\"r\",null]}" },
+        { 422, "/get_reward", "{\"query\":[\"q a\",\"q b\"],\"prompts\":[\"q\",\"q\"],\"labels\":[\"r\",\"\"]}" },
+        { 422, "/detokenize", "{\"tokens\":[4294967394]}" }, { 422, "/detokenize", "{\"tokens\":[104,0]}" },
+        { 422, "/generative_scoring", "{\"query\":\"q\",\"items\":[\"x\"],\"label_token_ids\":[4294967297]}" },
         { 422, "/rerank", "{\"query\":\"q\",\"documents\":[]}" }, { 422, "/rerank", "{\"query\":\"q\"}" },
         { 422, "/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"top_n\":-1}" },
         { 422, "/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"y\"],\"raw_scores\":1}" },
@@ -800,7 +907,8 @@ int main(void)
         cmocka_unit_test(reranking),
         cmocka_unit_test(trainers),
         cmocka_unit_test(chat),
-        cmocka_unit_test(completions), cmocka_unit_test(seeds_are_drawn),
+        cmocka_unit_test(completions), cmocka_unit_test(offsets_are_of_characters),
+        cmocka_unit_test(seeds_are_drawn),
         cmocka_unit_test(broken_texts),
         cmocka_unit_test(tokens),
         cmocka_unit_test(rationales),
