@@ -14,6 +14,8 @@ says out "see a window of 24 tokens"
 expect 0 "$GRAM" convert "$tmp/m.gguf" --out "$tmp/m" --dtype bf16
 grep -q '"model_type": "mistral"' "$tmp/m/config.json" || die "a Mistral came back as something else"
 grep -q '"torch_dtype": "bfloat16"' "$tmp/m/config.json" || die "config.json does not say bfloat16"
+expect 0 "$GRAM" convert "$tmp/m.gguf" --out "$tmp/half" --dtype f16
+grep -q '"torch_dtype": "float16"' "$tmp/half/config.json" || die "config.json does not say float16"
 
 before=$(cksum <"$tmp/m.gguf")
 expect 1 "$GRAM" convert $models/qwen2_window --out "$tmp/m.gguf"

@@ -39,6 +39,9 @@ expect 0 "$GRAM" score a pairs.jsonl --judge-prompt other.txt -q
 cmp -s out own.jsonl && die "--judge-prompt is not heeded"
 expect 0 "$GRAM" merge a --out whole
 cmp a/judge.json whole/judge.json || die "a merged judge has lost its words"
+expect 0 "$GRAM" merge a --out half --dtype bf16
+[ "$(stat -c %s half/model.safetensors)" -lt "$(stat -c %s whole/model.safetensors)" ] ||
+    die "merge --dtype bf16 writes another type"
 expect 0 "$GRAM" convert whole --out copied --dtype f32
 cmp a/judge.json copied/judge.json || die "a converted judge has lost its words"
 expect 0 "$GRAM" convert whole --out whole.gguf
