@@ -253,7 +253,7 @@ static void a_merge_that_fails_leaves_no_model(void **state)
     static const char file[] = "adapter_model.safetensors", config[] = "adapter_config.json";
     char *dir = check_tmppath("endless"), *out = check_tmppath("endless-merged"), *text, *at, *to;
     const float endless = INFINITY;
-    size_t n, first;
+    size_t n, first = 0;
     uint64_t header;
 
     (void)state;
