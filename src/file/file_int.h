@@ -45,8 +45,7 @@ gram_status gr_adapter_gguf_open(struct gr_adapter *a, gram_err *err);
  * list, after a failure too. Codes that are no weight's fail. threads: as for gr_pool_open(), of the rows of a weight;
  * bits and errors do not depend on them. */
 gram_status gr_unpack(gr_names *a, gr_scaled **made, size_t *n_made, const char *dir, size_t threads, gram_err *err);
-/* The codes of one weight, called "X.code"; how: [GR_WAYS + 1], what config.json says of
- * whole numbers. */
+/* The codes of one weight, called "X.code"; how: [GR_WAYS + 1], what config.json says of whole numbers. */
 struct gr_codes {
     gr_pool *pool;
     const gr_names *all;
