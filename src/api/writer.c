@@ -256,8 +256,9 @@ static gram_status hand_out(gram_writer *w, size_t k, gram_written_fn *fn, void 
         if (!rc)
             rc = show(w, a, &out, err);
     }
-    if (!rc)
-        rc = fn(arg, &out, err);
+    if (rc)                                     /* it is handed out by the next call */
+        return rc;
+    rc = fn(arg, &out, err);
     a->told++;
     t->paused = false;
     if (out.ended) {                            /* others have its room */

@@ -427,6 +427,13 @@ static void keep_places(gr_write *w, const gr_forest *f, size_t *lost)
     }
 }
 
+/* A step has failed between reading the texts and drawing their tokens: they are to be read again, from some on. */
+static void lose_places(gr_write *w, size_t first)
+{
+    for (size_t i = first; i < w->n_turn; i++)
+        let_go(w, w->turn[i]);
+}
+
 /* w->z: the logits of w->row. */
 static gram_status read_all(gr_write *w, size_t *lost, gram_err *err)
 {
@@ -454,7 +461,12 @@ static gram_status read_all(gr_write *w, size_t *lost, gram_err *err)
     if (!rc)
         keep_places(w, &f, lost);
     gr_forest_clear(&f, !rc);
-    return rc || rows == 0 ? rc : gr_vocabulary_logits(w->head, hidden, rows, &w->z, err);
+    if (rc || rows == 0)
+        return rc;
+    rc = gr_vocabulary_logits(w->head, hidden, rows, &w->z, err);
+    if (rc)
+        lose_places(w, 0);
+    return rc;
 }
 
 /* The tokens of a text, one after the other as long as its guesses are right. */
@@ -498,15 +510,13 @@ static gram_status add_logp(float **list, size_t n, size_t *cap, float logp, gra
     return GRAM_OK;
 }
 
-/* The drawn token becomes part of the text, which it may end. */
+/* The drawn token becomes part of the text, which it may end. Where there is no memory the text stays as it is. */
 static gram_status add_token(const gr_write *w, gr_text *t, const gr_drawn *d, gram_err *err)
 {
     bool end = gr_stops_at(t->ask.stops, d->id);
     size_t was = t->text.n;
-    gram_status rc = gr_ids_add(&t->ids, &d->id, 1) ? GRAM_OK : gr_nomem(err, "an answer");
+    gram_status rc = add_logp(&t->raw, t->n_answer, &t->cap_raw, d->raw, err);
 
-    if (!rc)
-        rc = add_logp(&t->raw, t->n_answer, &t->cap_raw, d->raw, err);
     if (!rc)
         rc = add_logp(&t->tempered, t->n_answer, &t->cap_tempered, d->tempered, err);
     if (!rc && !end && w->tok)
@@ -515,8 +525,12 @@ static gram_status add_token(const gr_write *w, gr_text *t, const gr_drawn *d, g
         t->finish = GR_BROKEN;
         return GRAM_OK;
     }
-    if (rc)
+    if (!rc && !gr_ids_add(&t->ids, &d->id, 1))
+        rc = GRAM_ENOMEM;
+    if (rc) {
+        t->text.n = was;
         return gr_nomem(err, "an answer");
+    }
     t->n_answer++;
     if (end)
         t->finish = GR_STOP;
@@ -549,10 +563,12 @@ static gram_status take_tokens(gr_write *w, size_t i, gr_write_fn *fn, void *arg
             t->finish = GR_BROKEN;
         rc = d[g].id < 0 ? GRAM_OK : add_token(w, t, &d[g], err);
         more = more && t->finish == GR_WRITING;
-        if (t->finish != GR_WRITING)
+        if (rc || t->finish != GR_WRITING)
             let_go(w, t);
         if (!rc)
             rc = fn(arg, t, err);               /* which may end it, unless there is more */
+        if (rc && more)
+            let_go(w, t);
         if (rc || !more)
             return rc;
     }
@@ -560,7 +576,7 @@ static gram_status take_tokens(gr_write *w, size_t i, gr_write_fn *fn, void *arg
 
 gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, gram_err *err)
 {
-    size_t lost = 0, lived;
+    size_t lost = 0, lived, i = 0;
     gram_status rc = GRAM_OK;
 
     choose(w);
@@ -570,8 +586,10 @@ gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, g
         return rc;
     gr_device_run(w->device, w->n_turn, GR_CUT_ONE, draw, w);
     lived = w->n_live;
-    for (size_t i = 0; i < w->n_turn && !rc; i++)
+    for (; i < w->n_turn && !rc; i++)
         rc = is_part(w->turn[i]) ? GRAM_OK : take_tokens(w, i, fn, arg, err);
+    if (rc)
+        lose_places(w, i);
     lost -= gr_min(lost, lived - w->n_live);
     lost = gr_min(lost, gr_max(w->n_live, 1) - 1);
     if (lost > 0) {                             /* the others get what room there is */

@@ -86,7 +86,8 @@ gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err
 /* Every live text that is not paused and whose prompt has been read has one token more (with guesses, one or some), or
  * has broken. fn is called for
  * each token, text by text in the order in which they were let in, and may end a text that has finished; a failure of
- * it ends the step and is handed back. *more: some text lives or waits. */
+ * it ends the step and is handed back. After a step that failed there may be another: a token that nobody was told is
+ * drawn again, and is the same. *more: some text lives or waits. */
 typedef gram_status gr_write_fn(void *arg, gr_text *t, gram_err *err);
 gram_status gr_write_step(gr_write *w, gr_write_fn *fn, void *arg, bool *more, gram_err *err);
 /* Takes the text out, whatever its state, and frees it. */
