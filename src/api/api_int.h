@@ -101,7 +101,8 @@ gram_status gr_api_kv_open(gr_kv_tree **out, const gram_model *m, size_t limit, 
 enum { GR_API_LIVE = 96 };      /* texts that are written at once: a tile of the products */
 /* products: FEW or TILES. prefill: prompt tokens that a step reads. */
 typedef struct { gram_products products; size_t guesses, prefill; } gr_api_engine;
-/* An engine that writes with the model's weights, and its keys and values; both to be closed. m->ends is there then. */
+/* An engine that writes with the model's weights, and its keys and values; both to be closed. m->ends is there then.
+ * With the model's lock held. */
 gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err);
 /* The head as texts that are written in tiles, and their log-probabilities, have it. */
 gr_head_as gr_api_head(const gram_model *m);

@@ -325,7 +325,9 @@ static gram_status rank_and_write(gr_job *j, const gr_group *g, gram_rank_method
 
     /* What a group costs is told beside its ranking, and must not depend on the groups before it or on a resume:
      * the judge's words, some hundredths of the tokens, are computed anew for each. */
+    pthread_mutex_lock(&j->m->lock);
     gr_kv_forget(j->m->scorer.cache);
+    pthread_mutex_unlock(&j->m->lock);
     rc = j->reasoner ? gram_reason_rank(j->reasoner, prompt, (const char *const *)g->response, g->n, method,
                                         g->reference, add_compared, compared, &r, &why)
                      : gram_rank(j->m, prompt, (const char *const *)g->response, g->n, method, g->reference, &r, &why);

@@ -334,8 +334,11 @@ gram_status gr_api_ends(const gram_model *m, const gram_generation *g, gr_ids *o
  * them, so that it goes on as that one did: what is read ahead here is as much as can tell. */
 static gram_status open_engine(struct answers *a, gram_err *err)
 {
-    gram_status rc = check_writes(a->m, err);
+    gram_status rc;
 
+    pthread_mutex_lock(&a->m->lock);
+    rc = check_writes(a->m, err);
+    pthread_mutex_unlock(&a->m->lock);
     if (!rc)
         rc = gr_api_ends(a->m, a->g, &a->ends, err);
     while (!rc && !a->end && a->next * a->g->n <= GR_API_LIVE)
@@ -343,15 +346,15 @@ static gram_status open_engine(struct answers *a, gram_err *err)
     a->products = a->g->products;
     if (a->products == GRAM_PRODUCTS_AUTO)
         a->products = gr_api_products(a->m, a->next * a->g->n);
+    a->sampling = gr_api_sampling(a->g);
+    a->stops = (gr_stops){ a->ends.p, a->ends.n, a->g->stop, a->g->n_stop };
+    pthread_mutex_lock(&a->m->lock);
     if (!rc)
         rc = tell_memory(a, err);
     if (!rc)
         rc = gr_api_write_engine(a->m, &(gr_api_engine){ a->products, a->g->speculate, a->m->scorer.batch_tokens },
                                  &a->w, &a->kv, err);
-    if (rc)
-        return rc;
-    a->sampling = gr_api_sampling(a->g);
-    a->stops = (gr_stops){ a->ends.p, a->ends.n, a->g->stop, a->g->n_stop };
+    pthread_mutex_unlock(&a->m->lock);
     return rc;
 }
 

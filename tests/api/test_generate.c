@@ -504,6 +504,71 @@ static void texts_are_written_beside_a_batch(void **state)
     check_turns(always);
 }
 
+/* ---- Threads ---- */
+
+/* What a thread asks of the model, again and again, and whether it was the same each time. */
+struct asker { gram_products products; const gram_pair *pair; gram_verdict verdict; struct all want; bool ok; };
+
+static int keep_quietly(void *arg, const gram_answer *a)
+{
+    struct kept *k = &((struct all *)arg)->a[a->prompt][a->k];
+
+    k->tokens = a->tokens;
+    memcpy(k->id, a->id, gr_min(a->tokens, NEW) * sizeof *k->id);
+    memcpy(k->logprob, a->logprob, gr_min(a->tokens, NEW) * sizeof *k->logprob);
+    return 0;
+}
+
+static bool ask_once(const struct asker *a, struct all *all, gram_verdict *v)
+{
+    gram_prompt p[PROMPTS];
+    gram_generation g;
+
+    prompts_of(p);
+    gram_generation_init(&g);
+    g.max_new_tokens = 3;
+    g.products = a->products;
+    return a->pair ? !gram_score(model, a->pair, 1, v, NULL)
+                   : !gram_generate(model, p, PROMPTS, &g, keep_quietly, all, NULL);
+}
+
+static void *ask_again(void *arg)
+{
+    enum { TIMES = 60 };
+    struct asker *a = arg;
+    struct all *all = calloc(1, sizeof *all);
+    gram_verdict v = { 0 };
+
+    for (size_t i = 0; i < TIMES && a->ok && all; i++)
+        a->ok = ask_once(a, all, &v) && !memcmp(all, &a->want, sizeof *all) &&
+                !memcmp(v.logit, a->verdict.logit, sizeof v.logit);
+    a->ok = a->ok && all;
+    free(all);
+    return NULL;
+}
+
+/* Whoever opens an engine to write waits for whoever computes: both would use the model's threads and its weights. */
+static void threads_that_write_and_score_have_their_bits(void **state)
+{
+    enum { ASKERS = 4 };
+    static struct asker ask[ASKERS];
+    const gram_pair pair = { .prompt = { .turn = &asked[0], .n = 1 }, .a = "yes it is so", .b = "no" };
+    pthread_t thread[ASKERS];
+
+    (void)state;
+    for (size_t i = 0; i < ASKERS; i++) {
+        ask[i] = (struct asker){ .products = i == 1 ? GRAM_PRODUCTS_FEW : GRAM_PRODUCTS_TILES, .ok = true,
+                                 .pair = i == 0 ? &pair : NULL };
+        assert_true(ask_once(&ask[i], &ask[i].want, &ask[i].verdict));
+    }
+    for (size_t i = 0; i < ASKERS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, ask_again, &ask[i]), 0);
+    for (size_t i = 0; i < ASKERS; i++)
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+    for (size_t i = 0; i < ASKERS; i++)
+        assert_true(ask[i].ok);
+}
+
 /* ---- Files ---- */
 
 static char *slurp(const char *path)
@@ -885,6 +950,7 @@ int main(void)
         cmocka_unit_test(texts_have_their_turns_inside_of_a_batch),
         cmocka_unit_test(texts_are_written_beside_a_batch),
         cmocka_unit_test(writers_that_would_take_too_much_are_refused),
+        cmocka_unit_test(threads_that_write_and_score_have_their_bits),
         cmocka_unit_test(a_run_that_was_stopped_ends_with_the_same_bytes),
         cmocka_unit_test(a_resume_tells_of_all_rows),
         cmocka_unit_test(a_resumed_run_takes_the_way_that_it_took),
