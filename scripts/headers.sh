@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compiles each header alone, the public ones as C++ too. The argument is the compiler.
-cc=$1
+# Compiles each header alone, the public ones as C++ too. The argument is the compiler, or it is cc.
+cc=${1:-cc}
 flags="-fsyntax-only -Wall -Wextra -Werror -Iinclude -Isrc -Itests -D_GNU_SOURCE -DGR_EMU"     # of a GPU its stand-ins
 failed=0
 for h in include/gram/*.h src/*/*.h tests/*.h; do

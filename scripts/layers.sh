@@ -3,7 +3,8 @@
 # headers of its own folder and of folders before it; serve and cli include only include/gram/, base/ and what
 # is their own, so that what they do a user of the library can do; `gram serve` starts the server by serve/serve.h
 # and knows no other header of it. A *_int.h stays in its folder. The map, src/README.md, has the folders in that order.
-order=$*
+# Without arguments the order is the Makefile's.
+order=${*:-$(sed -n 's/^LAYERS *:= *//; t found; b; :found; s/ op / op cuda /p' Makefile)}
 found=0
 for f in src/*/*.[ch] src/*/*.cu src/*/*.cuh; do
     own=$(basename "$(dirname "$f")")
