@@ -375,7 +375,15 @@ gram_usage gram_get_usage(const gram_model *m);
 typedef struct gram_tokenizer gram_tokenizer;
 /* A directory with tokenizer.json or SentencePiece's tokenizer.model (weights are not needed), or a .gguf file. */
 gram_status gram_tokenizer_open(gram_tokenizer **out, const char *path, gram_err *err);
-void gram_tokenizer_close(gram_tokenizer *t);
+/* The same; of a LoRA adapter without a tokenizer, that of `base`, as in gram_options. */
+gram_status gram_tokenizer_open_base(gram_tokenizer **out, const char *path, const char *base, gram_err *err);
+void gram_tokenizer_close(gram_tokenizer *t);       /* NULL is fine */
+/* The one that an opened model reads with, wherever its files are. *out is the model's: it lives until gram_close(m),
+ * is not to be closed, and serves any thread while the model is at work. GRAM_EUNSUPPORTED: no tokenizer goes with the
+ * weights. On failure *out is NULL. */
+gram_status gram_tokenizer_of(const gram_tokenizer **out, const gram_model *m, gram_err *err);
+/* The token that the checkpoint calls BOS, whether it puts it in front of texts or not; -1: none. */
+int32_t gram_tokenizer_bos(const gram_tokenizer *t);
 /* Adds no BOS. special: special tokens written in the text count as such. *out is malloc'ed. */
 gram_status gram_tokenize(const gram_tokenizer *t, const char *text, size_t bytes, bool special,
                           int32_t **out, size_t *n, gram_err *err);

@@ -5,8 +5,6 @@
 
 model_args are those of gram.Model besides path, max_length, max_gen_toks and add_bos_token, as lm-eval's own "hf" has
 them. Judges on preference benchmarks are another thing: Model.eval(files, rules="rewardbench") and docs/eval.md."""
-import json
-import os
 import sys
 
 from lm_eval import utils
@@ -20,15 +18,6 @@ __all__ = ["GramLM"]
 
 MOST = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")       # the first of them counts
 SETTINGS = {"top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "min_new_tokens"}
-
-
-def _bos_token(path):
-    try:
-        with open(os.path.join(path, "tokenizer_config.json"), encoding="utf-8") as f:
-            token = json.load(f).get("bos_token")
-    except OSError:
-        return None
-    return token.get("content") if isinstance(token, dict) else token
 
 
 @register_model("gram")
@@ -54,10 +43,8 @@ class GramLM(TemplateLM):
 
     @property
     def prefix_token_id(self):
-        bos = self.model.tokenize("", bos=True)             # of a checkpoint that puts one in front of texts
-        if not len(bos) and (named := _bos_token(self.model.path)):
-            bos = self.model.tokenize(named)                # of one that has one
-        return int(bos[0]) if len(bos) == 1 else self.eot_token_id
+        front, bos = self.model.tokenize("", bos=True), self.model.bos_id()
+        return int(front[0]) if len(front) else self.eot_token_id if bos is None else bos
 
     @property
     def tokenizer_name(self):

@@ -218,7 +218,7 @@ class Model:
 
     def __init__(self, path: Union[str, os.PathLike, None] = None, **options):
         _known("Model()", options, _options.__kwdefaults__)
-        self._m, self._tokenizer, self._pointwise = ffi.NULL, None, bool(options.get("pointwise"))
+        self._m, self._pointwise = ffi.NULL, bool(options.get("pointwise"))
         self._lambda, self._base = options.get("lambda_", 0.0), options.get("base")
         self._life = Call()                     # a note may come later than the opening
         o = ffi.new("gram_options *")
@@ -235,6 +235,14 @@ class Model:
             raise GramError("a model does not survive a fork: open it in the process that uses it, or start processes "
                             "by \"spawn\"", "EUNSUPPORTED")
         return self._m
+
+    def _tokenizer(self, call):
+        """The model, to be held as long as its tokenizer is used, and that. It never changes: a fork may use it."""
+        model, out = self._m, ffi.new("const gram_tokenizer **")
+        if model == ffi.NULL:
+            raise GramError("the model is closed", "EARG")
+        call.check(lib.gram_tokenizer_of(out, model, call.err))
+        return model, out[0]
 
     def close(self):
         """Calls from now on fail. What another thread computes ends as it would have, and the memory is freed then."""
@@ -529,19 +537,30 @@ class Model:
         """Token ids of a text, special tokens written in it as such; bos: behind the one that the checkpoint puts in
         front of a text, where it does."""
         call, out, n, data = Call(), ffi.new("int32_t **"), ffi.new("size_t *"), string.encode()
-        if self._tokenizer is None:
-            t = ffi.new("gram_tokenizer **")
-            own = any(os.path.exists(os.path.join(self.path, f)) for f in ("tokenizer.json", "tokenizer.model"))
-            path = self.path if own or self._base is None else self._base       # of an adapter without one
-            call.check(lib.gram_tokenizer_open(t, call.string(path), call.err))
-            self._tokenizer = ffi.gc(t[0], lib.gram_tokenizer_close)
+        model, t = self._tokenizer(call)
         if bos:
-            call.check(lib.gram_tokenize_prompt(self._tokenizer, data, len(data), out, n, call.err))
+            call.check(lib.gram_tokenize_prompt(t, data, len(data), out, n, call.err))
         else:
-            call.check(lib.gram_tokenize(self._tokenizer, data, len(data), True, out, n, call.err))
+            call.check(lib.gram_tokenize(t, data, len(data), True, out, n, call.err))
         ids = _array(out[0], n[0], np.int32)
         release(out[0])
         return ids
+
+    def detokenize(self, ids: Sequence[int], special: bool = True) -> str:
+        """The text of token ids; special: special tokens are written out, and otherwise left out. A character that
+        they cut is U+FFFD."""
+        call, out, n, ids = Call(), ffi.new("char **"), ffi.new("size_t *"), _ids(ids)
+        model, t = self._tokenizer(call)
+        call.check(lib.gram_detokenize(t, ffi.cast("int32_t *", ids.ctypes.data), len(ids), special, out, n, call.err))
+        string = bytes(ffi.buffer(out[0], n[0])).decode()
+        release(out[0])
+        return string
+
+    def bos_id(self) -> Optional[int]:
+        """The token that the checkpoint calls BOS, whether it puts it in front of texts or not; None: it has none."""
+        model, t = self._tokenizer(Call())
+        bos = lib.gram_tokenizer_bos(t)
+        return None if bos < 0 else bos
 
     def logprobs(self, ids: Sequence[int]):
         """Of T token ids as they stand, with no BOS added: the log-probability of each behind those before it (of the

@@ -61,12 +61,12 @@ def _classes():
             self.register_buffer("place", torch.zeros(()), persistent=False)
 
         def _texts(self, input_ids, attention_mask):
-            if self._tokenizer is None:
-                from transformers import AutoTokenizer
-                self._tokenizer = AutoTokenizer.from_pretrained(self._gram.path)
             keep = attention_mask.bool() if attention_mask is not None else torch.ones_like(input_ids).bool()
-            return [self._tokenizer.decode(row[m], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-                    for row, m in zip(input_ids, keep)]
+            rows = [row[m] for row, m in zip(input_ids, keep)]
+            if self._tokenizer is None:
+                return [self._gram.detokenize(row.tolist()) for row in rows]
+            return [self._tokenizer.decode(row, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+                    for row in rows]
 
         @torch.no_grad()
         def forward(self, input_ids=None, attention_mask=None, **_):

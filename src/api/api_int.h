@@ -12,7 +12,11 @@
 #include "gram/train.h"
 #include "reward/score.h"
 
-struct gram_tokenizer { gr_tok *tok; int32_t front; };
+struct gram_tokenizer {
+    gr_tok *tok;
+    int64_t front;              /* the token that is put in front of a text, which a file may say wrong; -1: none */
+    int32_t bos;                /* that the checkpoint names; -1: none */
+};
 
 /* A checkpoint's files, before its weights are bound: what gram_open, gram_inspect and the tokenizer share. Of a LoRA
  * adapter they are its base model's, but for the tokenizer where the adapter has one. */
@@ -25,7 +29,7 @@ struct checkpoint {
     bool gguf;
     gr_weights *weights;
     gr_config cfg;
-    gr_tok *tok;                /* NULL: a directory without tokenizer.json or tokenizer.model */
+    gram_tokenizer words;       /* tok NULL: a directory without tokenizer.json or tokenizer.model */
     gr_chat_facts facts;
     gr_templates chat;          /* this and what follows: behind facts */
     char *bos, *tokens;
@@ -42,8 +46,8 @@ gram_status gr_checkpoint_write_card(const struct checkpoint *c, const char *out
 /* The template that the options ask for, or the checkpoint's own. judge: what it writes is read by a judge, which does
  * not think before its verdict. */
 gram_status gr_api_chat(gr_chat *out, const struct checkpoint *c, const gram_options *o, bool judge, gram_err *err);
-/* *front: the token that it puts in front of a text, or -1. */
-gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *path, gram_err *err);
+/* Its tokenizer alone, to be closed: out->tok. base: as in gram_options. */
+gram_status gr_checkpoint_tokenizer(gram_tokenizer *out, const char *path, const char *base, gram_err *err);
 char *gr_api_base_name(const char *path);       /* its last part, slashes at its end left out; free() it */
 
 /* "2026-11-26 05:30 UTC"; NULL where there is no clock. */

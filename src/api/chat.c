@@ -45,7 +45,7 @@ gram_status gr_api_chat(gr_chat *out, const struct checkpoint *c, const gram_opt
     facts.args = o->chat_args ? o->chat_args : c->card.reads.chat_args;
     facts.no_thinking = judge;
     if (!rc)
-        rc = gr_chat_init(out, name, &facts, c->tok, err);
+        rc = gr_chat_init(out, name, &facts, c->words.tok, err);
     if (!rc && o->note && gr_chat_dated(out) && !getenv("SOURCE_DATE_EPOCH"))
         o->note(o->note_arg, "the chat template writes today's date (strftime_now), so scores depend on the day; "
                 "SOURCE_DATE_EPOCH holds it still");

@@ -32,7 +32,6 @@ char *gr_api_base_name(const char *path)
     return gr_strndup(path + from, n - from);
 }
 
-
 static gram_status has_tokenizer(bool *yes, const char *dir, gram_err *err)
 {
     char *json = gr_path_join(dir, "tokenizer.json"), *model = gr_path_join(dir, "tokenizer.model");
@@ -44,89 +43,57 @@ static gram_status has_tokenizer(bool *yes, const char *dir, gram_err *err)
     return ok ? GRAM_OK : gr_nomem(err, dir);
 }
 
-/* The token that a TemplateProcessing puts in front of a text; *said: there is such a processor. */
-static void read_front(const json_t *post, json_int_t *front, bool *said)
+/* What stands in front of a text, and the BOS that is named. */
+static void words_of_facts(gram_tokenizer *t, const gr_tok_facts *facts)
 {
-    const char *type = json_string_value(json_object_get(post, "type")), *name;
-    const json_t *first = json_array_get(json_object_get(post, "single"), 0), *v, *id;
-    size_t i;
-
-    json_array_foreach(json_object_get(post, "processors"), i, v)
-        read_front(v, front, said);
-    if (!type || strcmp(type, "TemplateProcessing"))
-        return;
-    *said = true;
-    name = json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
-    v = name ? json_object_get(json_object_get(post, "special_tokens"), name) : NULL;
-    id = json_array_get(json_object_get(v, "ids"), 0);
-    *front = id ? json_integer_value(id) : -1;
+    t->bos = facts->bos ? gr_tok_find(t->tok, facts->bos) : -1;
+    if (!gr_tok_front(t->tok, &t->front))
+        t->front = facts->add_bos ? t->bos : -1;
 }
 
-/* json: of tokenizer.json, which is `path`; NULL where there is none. */
-static gram_status front_of_dir(int32_t *front, const gr_tok *tok, const gr_tok_facts *facts, const char *path,
-                                const char *json, size_t n, gram_err *err)
-{
-    json_t *root = json ? gr_json_loadb(json, n, JSON_ALLOW_NUL, NULL) : NULL;
-    json_int_t id = -1;
-    bool said = false;
-
-    *front = -1;
-    if (json && !root)
-        return gr_nomem(err, "tokenizer.json");
-    read_front(json_object_get(root, "post_processor"), &id, &said);
-    json_decref(root);
-    if (id < -1 || id >= (json_int_t)gr_tok_vocabulary(tok))
-        return gr_fail(err, GRAM_EFORMAT, "%s: \"post_processor\" puts token %" JSON_INTEGER_FORMAT " in front of a "
-                       "text, and there is no such token", path, id);
-    *front = (int32_t)id;
-    if (!said && facts->add_bos && facts->bos)
-        *front = gr_tok_find(tok, facts->bos);
-    return GRAM_OK;
-}
-
-/* front: the token that stands in front of a text, or -1. May be NULL, here and below. */
-static gram_status tokenizer_of_dir(gr_tok **out, int32_t *front, const gr_tok_facts *facts, const char *dir,
-                                    gram_err *err)
+static gram_status tokenizer_of_dir(gram_tokenizer *out, const gr_tok_facts *facts, const char *dir, gram_err *err)
 {
     char *path = gr_path_join(dir, "tokenizer.json"), *text = NULL;
     gr_tok_lists l = { 0 };
     size_t n = 0;
     gram_status rc = path ? GRAM_OK : gr_nomem(err, dir);
 
-    *out = NULL;
+    *out = (gram_tokenizer){ 0 };
     if (!rc && !gr_path_named(path)) {
         rc = gr_dir_tok_model(&l, dir, 0, err);
         if (!rc)
-            rc = gr_tok_from_spec(out, dir, &l.spec, err);
+            rc = gr_tok_from_spec(&out->tok, dir, &l.spec, err);
         gr_tok_lists_clear(&l);
     } else if (!rc) {
         rc = gr_read_file(path, TOKENIZER_MOST, &text, &n, err);
         if (!rc)
-            rc = gr_tok_from_json(out, path, text, n, err);
+            rc = gr_tok_from_json(&out->tok, path, text, n, err);
     }
     if (!rc)
-        rc = gr_tok_facts_check(facts, *out, dir, err);
-    if (!rc && front)
-        rc = front_of_dir(front, *out, facts, path, text, n, err);
+        rc = gr_tok_facts_check(facts, out->tok, dir, err);
     if (rc) {
-        gr_tok_close(*out);
-        *out = NULL;
+        gr_tok_close(out->tok);
+        out->tok = NULL;
+    } else {
+        words_of_facts(out, facts);
     }
     free(path);
     free(text);
     return rc;
 }
 
-static gram_status tokenizer_of_gguf(gr_tok **out, int32_t *front, const gr_weights *w, gram_err *err)
+static gram_status tokenizer_of_gguf(gram_tokenizer *out, const gr_weights *w, gram_err *err)
 {
     gr_gguf_tok t;
     gram_status rc = gr_gguf_tok_read(&t, w, err);
 
-    *out = NULL;
+    *out = (gram_tokenizer){ 0 };
     if (!rc)
-        rc = gr_tok_from_spec(out, gr_weights_path(w), &t.lists.spec, err);
-    if (!rc && front)
-        *front = t.add_bos ? t.bos : -1;
+        rc = gr_tok_from_spec(&out->tok, gr_weights_path(w), &t.lists.spec, err);
+    if (!rc) {
+        out->bos = t.bos;
+        out->front = t.add_bos ? t.bos : -1;
+    }
     gr_gguf_tok_clear(&t);
     return rc;
 }
@@ -166,7 +133,7 @@ static gram_status find_base(gr_card *card, gr_adapter **a, char **base, const c
     return rc;
 }
 
-gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *path, gram_err *err)
+gram_status gr_checkpoint_tokenizer(gram_tokenizer *out, const char *path, const char *given, gram_err *err)
 {
     gr_weights *w;
     gr_adapter *a;
@@ -175,28 +142,30 @@ gram_status gr_checkpoint_tokenizer(gr_tok **out, int32_t *front, const char *pa
     bool has = true, adapter;
     gram_status rc = gr_adapter_is(&adapter, path, err);
 
-    *out = NULL;
+    *out = (gram_tokenizer){ 0 };
     if (!rc && adapter)
         rc = has_tokenizer(&has, path, err);
-    if (!rc && !has)
-        rc = find_base(&card, &a, &base, path, NULL, err);
+    if (!rc && (!has || given)) {
+        rc = find_base(&card, &a, &base, path, given, err);
+        if (!rc) {
+            gr_card_clear(&card);
+            gr_adapter_close(a);
+        }
+    }
     if (rc)
         return rc;
-    if (base) {
-        gr_card_clear(&card);
-        gr_adapter_close(a);
+    if (!has)
         path = base;
-    }
     if (is_dir(path)) {
         gr_tok_facts facts;
         rc = gr_tok_facts_read(&facts, path, err);
         if (!rc)
-            rc = tokenizer_of_dir(out, front, &facts, path, err);
+            rc = tokenizer_of_dir(out, &facts, path, err);
         gr_tok_facts_clear(&facts);
     } else {
         rc = gr_weights_open_gguf(&w, path, err);
         if (!rc) {
-            rc = tokenizer_of_gguf(out, front, w, err);
+            rc = tokenizer_of_gguf(out, w, err);
             gr_weights_close(w);
         }
     }
@@ -213,7 +182,7 @@ static gram_status words_of_dir(struct checkpoint *c, const char *dir, gram_err 
     if (!rc)
         rc = has_tokenizer(&has, dir, err);
     if (!rc && has)
-        rc = tokenizer_of_dir(&c->tok, NULL, &f, dir, err);
+        rc = tokenizer_of_dir(&c->words, &f, dir, err);
     if (rc) {
         gr_tok_facts_clear(&f);
         return rc;
@@ -237,14 +206,14 @@ static gram_status tokens_of_gguf(struct checkpoint *c, const gr_gguf *g, gram_e
     json_t *tokens = json_object();
     bool ok = tokens != NULL;
 
-    for (size_t i = 0; i < GR_COUNT(name) && ok && c->tok; i++) {
+    for (size_t i = 0; i < GR_COUNT(name) && ok && c->words.tok; i++) {
         char key[64];
         uint64_t id;
         gr_str s;
         snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", name[i][1]);
-        if (!gr_gguf_u64(g, key, &id) || id >= gr_tok_vocabulary(c->tok))
+        if (!gr_gguf_u64(g, key, &id) || id >= gr_tok_vocabulary(c->words.tok))
             continue;
-        s = gr_tok_text(c->tok, (int32_t)id);
+        s = gr_tok_text(c->words.tok, (int32_t)id);
         ok = !json_object_set_new(tokens, name[i][0], json_stringn(s.p, s.n));
     }
     c->tokens = ok ? gr_json_text(tokens, JSON_COMPACT) : NULL;
@@ -260,8 +229,8 @@ static gram_status facts_of_gguf(struct checkpoint *c, gram_err *err)
 
     if (!rc)
         rc = tokens_of_gguf(c, g, err);
-    if (!rc && c->tok && c->cfg.bos >= 0 && (size_t)c->cfg.bos < gr_tok_vocabulary(c->tok)) {
-        s = gr_tok_text(c->tok, c->cfg.bos);
+    if (!rc && c->words.tok && c->cfg.bos >= 0 && (size_t)c->cfg.bos < gr_tok_vocabulary(c->words.tok)) {
+        s = gr_tok_text(c->words.tok, c->cfg.bos);
         if (!(c->bos = gr_strndup(s.p, s.n)))
             return gr_nomem(err, "chat template");
     }
@@ -277,7 +246,7 @@ static gram_status read_words(struct checkpoint *c, const char *dir, gram_err *e
     if (dir)
         return words_of_dir(c, dir, err);
     if (!gr_gguf_tok_none(c->weights))
-        rc = tokenizer_of_gguf(&c->tok, NULL, c->weights, err);
+        rc = tokenizer_of_gguf(&c->words, c->weights, err);
     return rc ? rc : facts_of_gguf(c, err);
 }
 
@@ -290,8 +259,8 @@ static gram_status read_own_chat(struct checkpoint *c, const char *path, gram_er
     if (!c->adapter || c->own_words)
         return GRAM_OK;
     rc = gr_tok_facts_read(&f, path, err);
-    if (!rc && c->tok)
-        rc = gr_tok_facts_check(&f, c->tok, path, err);
+    if (!rc && c->words.tok)
+        rc = gr_tok_facts_check(&f, c->words.tok, path, err);
     if (!rc && f.chat.named) {
         gr_templates_clear(&c->chat);
         c->chat = f.chat;
@@ -415,7 +384,7 @@ gram_status gr_checkpoint_write_card(const struct checkpoint *c, const char *out
 
 void gr_checkpoint_clear(struct checkpoint *c)
 {
-    gr_tok_close(c->tok);
+    gr_tok_close(c->words.tok);
     gr_config_clear(&c->cfg);
     gr_weights_close(c->weights);
     gr_adapter_close(c->adapter);

@@ -269,7 +269,7 @@ static gram_status add_tokenizer(const struct job *j, gr_keys *k, gram_err *err)
     gr_gguf_tok t;
     gram_status rc;
 
-    if (!j->c.tok) {                        /* llama.cpp's word for it; there are still logits */
+    if (!j->c.words.tok) {                        /* llama.cpp's word for it; there are still logits */
         gr_keys_str(k, "tokenizer.ggml.model", (gr_str){ "none", 4 });
         return GRAM_OK;
     }
@@ -334,11 +334,11 @@ static gram_status same_tokens(const struct job *j, const gr_tok *t, gram_err *e
 {
     gr_buf text = { 0 };
     gr_ids want = { 0 }, got = { 0 };
-    gram_status rc = sample(j->c.tok, &text) ? GRAM_OK : gr_nomem(err, j->out);
+    gram_status rc = sample(j->c.words.tok, &text) ? GRAM_OK : gr_nomem(err, j->out);
 
     for (int special = 0; special < 2 && !rc; special++) {
         want.n = got.n = 0;
-        rc = gr_tok_encode(j->c.tok, text.p, text.n, special, &want, err);
+        rc = gr_tok_encode(j->c.words.tok, text.p, text.n, special, &want, err);
         if (!rc)
             rc = gr_tok_encode(t, text.p, text.n, special, &got, err);
         if (!rc && (want.n != got.n || memcmp(want.p, got.p, want.n * sizeof *want.p)))
@@ -369,8 +369,8 @@ static gram_status reopen(const struct job *j, gram_err *err)
     size_t n;
     gram_status rc = gr_checkpoint_open(&c, j->out, &(gram_options){ 0 }, err);
 
-    if (!rc && j->c.tok)
-        rc = same_tokens(j, c.tok, err);
+    if (!rc && j->c.words.tok)
+        rc = same_tokens(j, c.words.tok, err);
     if (!rc)
         rc = packs(j) ? reopen_packed(j, &c, err) : gr_model_stored(&tensor, &n, c.weights, &c.cfg, err);
     free(tensor);

@@ -130,7 +130,7 @@ bool gr_api_writes_bytes(const gram_model *m, gram_products products)
 
 gram_status gr_api_write_engine(gram_model *m, const gr_api_engine *e, gr_write **out, gr_kv_tree **kv, gram_err *err)
 {
-    gr_write_setup s = { .m = m->model, .tok = m->file.tok, .live = GR_API_LIVE, .prefill = e->prefill,
+    gr_write_setup s = { .m = m->model, .tok = m->file.words.tok, .live = GR_API_LIVE, .prefill = e->prefill,
                          .guesses = e->guesses, .lay = gr_api_lay_bytes(m, e->products) > 0,
                          .one_byte = gr_api_writes_bytes(m, e->products) };
     gram_status rc = check_writes(m, err);
@@ -155,7 +155,7 @@ gram_status gr_api_prompt_ids(const gram_model *m, gram_prompt prompt, gr_ids *o
 {
     gram_status rc = gr_prompt_check(prompt, err);
 
-    return rc ? rc : gr_chat_ids(&m->judge.chat, m->file.tok, prompt.turn, prompt.n, prompt.tools, out, err);
+    return rc ? rc : gr_chat_ids(&m->judge.chat, m->file.words.tok, prompt.turn, prompt.n, prompt.tools, out, err);
 }
 
 /* ---- Answers ------------------------------------------------------------------------------------- */
@@ -323,8 +323,8 @@ gram_status gr_api_ends(const gram_model *m, const gram_generation *g, gr_ids *o
             return gr_fail(err, GRAM_EARG, "stop_ids: %d is no token of this model, whose vocabulary has %zu",
                            (int)g->stop_ids[i], n);
     for (size_t i = 0; i < g->n_stop && ok; i++) {
-        int32_t id = gr_tok_find(m->file.tok, g->stop[i]);
-        if (id >= 0 && gr_tok_is_special(m->file.tok, id))
+        int32_t id = gr_tok_find(m->file.words.tok, g->stop[i]);
+        if (id >= 0 && gr_tok_is_special(m->file.words.tok, id))
             ok = gr_ids_add(out, &id, 1);
     }
     return ok ? GRAM_OK : gr_nomem(err, "token ids");

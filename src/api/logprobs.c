@@ -35,7 +35,7 @@ static gram_status tell(struct reading *r, size_t i, const float *z, gram_err *e
         gr_likeliest(z, V, best, n);
     r->text.n = 0;
     for (size_t k = 0; k <= n && !rc; k++) {
-        rc = gr_tok_decode_piece(r->m->file.tok, k ? best[k - 1] : r->id[i], true, i == 0, &r->text, err);
+        rc = gr_tok_decode_piece(r->m->file.words.tok, k ? best[k - 1] : r->id[i], true, i == 0, &r->text, err);
         at[k + 1] = r->text.n;
     }
     if (!rc && !gr_buf_add(&r->text, "", 0))

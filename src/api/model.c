@@ -115,13 +115,14 @@ static gram_status open_judge(gram_model *m, const gram_options *o, gr_chat *cha
     gram_status rc;
 
     if (o->scale) {
-        rc = gr_judge_init_scale(&m->judge, chat, m->file.tok, o->judge_prompt, o->scale, most, o->truncate, &m->why);
+        rc = gr_judge_init_scale(&m->judge, chat, m->file.words.tok, o->judge_prompt, o->scale, most, o->truncate,
+                                 &m->why);
         if (!rc && m->judge.scale->longest < context)
             m->judge.max_tokens = gr_min(most, context - m->judge.scale->longest);
         return rc;
     }
     return (o->pointwise ? gr_judge_init_pointwise : gr_judge_init)
-        (&m->judge, chat, m->file.tok, o->judge_prompt, o->label_a, o->label_b, most, o->truncate, &m->why);
+        (&m->judge, chat, m->file.words.tok, o->judge_prompt, o->label_a, o->label_b, most, o->truncate, &m->why);
 }
 
 /* The judge, or the reason why there can be none: a model may still be described, and its logits asked for. */
@@ -141,7 +142,7 @@ static void init_judge(gram_model *m, const gram_options *o)
                 gr_weights_path(m->file.weights));
         return;
     }
-    if (!m->file.tok) {
+    if (!m->file.words.tok) {
         gr_fail(&m->why, GRAM_EUNSUPPORTED, "%s: no tokenizer goes with the weights, so no text can be read",
                 gr_weights_path(m->file.weights));
         return;
@@ -150,7 +151,7 @@ static void init_judge(gram_model *m, const gram_options *o)
         return;
     m->chat = chat.kind;
     if (m->file.cfg.reward) {
-        gr_judge_init_plain(&m->judge, &chat, m->file.tok, m->file.cfg.pad,
+        gr_judge_init_plain(&m->judge, &chat, m->file.words.tok, m->file.cfg.pad,
                             o->max_tokens ? o->max_tokens : m->file.cfg.context, o->truncate);
         m->judge.last = m->file.cfg.last;
         if (gr_config_reads_prompt(&m->file.cfg) && gr_judge_mark_prompt(&m->judge, &m->why)) {
@@ -542,10 +543,10 @@ gram_status gram_inspect(const char *path, const gram_options *opt, gram_info *o
     if (gr_weights_packed_count(c.weights) && dtype != GRAM_INT8_FAST)
         dtype = GRAM_INT8;
     out->format = c.gguf ? "gguf" : gr_weights_packed_count(c.weights) ? "8 bits of gram convert" : "safetensors";
-    if (c.tok && !gr_api_chat(&chat, &c, opt, false, NULL))
+    if (c.words.tok && !gr_api_chat(&chat, &c, opt, false, NULL))
         out->chat_template = gr_chat_name(chat.kind);
     gr_chat_clear(&chat);
-    out->tokenizer = c.tok ? gr_tok_kind(c.tok) : NULL;
+    out->tokenizer = c.words.tok ? gr_tok_kind(c.words.tok) : NULL;
     out->cpu = gr_cpu_name(gr_kern_cpu());
     out->arithmetic = arithmetic_of(dtype);
     out->file_bytes = gr_weights_file_bytes(c.weights);

@@ -436,8 +436,8 @@ gram_status gr_policy_open(gr_policy *p, gram_model *m, gr_training *r, gram_err
     gr_align_facts f = { .opt = p->o, .train = &p->train, .held = &p->held,
                          .judge = { rewards, &p->judging }, .eval_judge = { rewards, &p->eval_judging },
                          .reference_judge = p->judge && gram_judge_needs_reference(p->judge),
-                         .model = r->model, .lora = r->lora, .device = r->device, .tok = m->file.tok, .ends = &m->ends,
-                         .batch_tokens = r->batch_tokens, .kv_bytes = m->text_bytes };
+                         .model = r->model, .lora = r->lora, .device = r->device, .tok = m->file.words.tok,
+                         .ends = &m->ends, .batch_tokens = r->batch_tokens, .kv_bytes = m->text_bytes };
     gram_status rc = gr_api_find_ends(m, err);
 
     p->judging = (struct judging){ p->judge, p->o, false };

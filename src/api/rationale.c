@@ -151,8 +151,8 @@ gram_status gr_api_reason_words(gr_reason_words *w, const gram_model *m, const c
         return rc;
     }
     chat.empty_think = false;                       /* it is about to think */
-    return gr_reason_words_init(w, &f, &chat, m->file.tok, prove >= 0 ? NULL : prompt, labels, room, m->judge.truncate,
-                                err);
+    return gr_reason_words_init(w, &f, &chat, m->file.words.tok, prove >= 0 ? NULL : prompt, labels, room,
+                                m->judge.truncate, err);
 }
 
 /* The tags take no more tokens than bytes. */

@@ -69,7 +69,7 @@ static gram_status copy_stops(gram_writer *w, const gram_generation *g, gram_err
 static bool is_text(const gram_model *m, const int32_t *id, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!gr_tok_is_special(m->file.tok, id[i]))
+        if (!gr_tok_is_special(m->file.words.tok, id[i]))
             return true;
     return false;
 }
@@ -202,7 +202,7 @@ static gram_status spell(gram_writer *w, const struct answer *a, gram_written *o
     for (size_t i = 0; i <= n && !rc; i++) {
         int32_t id = i ? t->top[i - 1] : out->id;
         if (i > 0 || !out->by_end)
-            rc = gr_tok_decode_piece(w->m->file.tok, id, i > 0, a->told == 0 && !t->ask.goes_on, &w->text, err);
+            rc = gr_tok_decode_piece(w->m->file.words.tok, id, i > 0, a->told == 0 && !t->ask.goes_on, &w->text, err);
         at[i + 1] = w->text.n;
     }
     if (!rc && !gr_buf_add(&w->text, "", 0))

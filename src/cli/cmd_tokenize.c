@@ -5,8 +5,11 @@
 #include "cli/cli.h"
 
 static int lines, decode, special;
+static char *base;
 
 static const struct poptOption opts[] = {
+    { "base", '\0', POPT_ARG_STRING, &base, 0,
+      "Of a LoRA adapter without a tokenizer: where its base model is, in place of where the adapter says.", "MODEL" },
     { "lines", 'l', POPT_ARG_NONE, &lines, 0, "Read one JSON string a line (with --decode: write one).", NULL },
     { "decode", '\0', POPT_ARG_NONE, &decode, 0, "Read one JSON array of ids a line and write text.", NULL },
     { "special", 's', POPT_ARG_NONE, &special, 0,
@@ -113,7 +116,7 @@ static int run(const char **arg, size_t n)
     int rc;
 
     (void)n;
-    if (gram_tokenizer_open(&t, arg[0], &err))
+    if (gram_tokenizer_open_base(&t, arg[0], base, &err))
         return cli_fail_err(&err);
     rc = lines || decode ? each_line(t) : whole(t);
     gram_tokenizer_close(t);

@@ -1,14 +1,12 @@
 /* engine.c - the real engine: gram.h behind the pointers of engine.h, and nothing that gram.h does not give. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/err.h"
-#include "base/mem.h"
 #include "serve/engine.h"
 
 typedef struct {
     gram_model *model;
-    gram_tokenizer *tokenizer;      /* its own, so that text becomes ids while the model is at work */
+    const gram_tokenizer *tokenizer;    /* the model's */
 } libgram;
 
 static void lib_close(gr_engine *e)
@@ -17,28 +15,9 @@ static void lib_close(gr_engine *e)
 
     if (!l)
         return;
-    gram_tokenizer_close(l->tokenizer);
     gram_close(l->model);
     free(l);
     e->self = NULL;
-}
-
-/* Whether DIR/NAME is there. */
-static bool has(const char *dir, const char *name)
-{
-    gr_buf b = { 0 };
-    bool is = gr_buf_printf(&b, "%s/%s", dir, name) && access(b.p, F_OK) == 0;
-
-    gr_buf_clear(&b);
-    return is;
-}
-
-/* Where the model's tokenizer is: of an adapter without one, in the base that was asked for. */
-static const char *tokenizer_path(const gr_engine *e)
-{
-    bool own = !e->options.base || has(e->path, "tokenizer.json") || has(e->path, "tokenizer.model");
-
-    return own ? e->path : e->options.base;
 }
 
 static gram_status lib_open(gr_engine *e, gram_err *err)
@@ -51,7 +30,7 @@ static gram_status lib_open(gr_engine *e, gram_err *err)
     e->self = l;
     rc = gram_open(&l->model, e->path, &e->options, err);
     if (!rc)
-        rc = gram_tokenizer_open(&l->tokenizer, tokenizer_path(e), err);
+        rc = gram_tokenizer_of(&l->tokenizer, l->model, err);
     if (rc) {
         lib_close(e);
         return rc;

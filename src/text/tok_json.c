@@ -1,8 +1,8 @@
 /* tok_json.c - a tokenizer from tokenizer.json.
  *
  * The file comes from strangers: each component that is not known is refused by its name, each number is
- * checked before it sizes anything. "truncation", "padding" and "post_processor" are left aside: nothing is
- * cut without saying so, and no token is added that the caller did not ask for. */
+ * checked before it sizes anything. "truncation" and "padding" are left aside: nothing is cut without
+ * saying so. Of "post_processor" the token in front of a text is kept for callers that ask for it. */
 #include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -545,6 +545,24 @@ gram_status gr_tok_read_parts(gr_tok *t, const char *name, const gr_tok_parts *p
     return read_parts(&b, p->normalizer, p->pre_tokenizer, p->decoder);
 }
 
+/* The token that a TemplateProcessing puts in front of a text. */
+static void read_front(gr_tok *t, const json_t *post)
+{
+    const char *type = json_string_value(json_object_get(post, "type")), *name;
+    const json_t *first = json_array_get(json_object_get(post, "single"), 0), *v, *id;
+    size_t i;
+
+    json_array_foreach(json_object_get(post, "processors"), i, v)
+        read_front(t, v);
+    if (!type || strcmp(type, "TemplateProcessing"))
+        return;
+    t->front_said = true;
+    name = json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
+    v = name ? json_object_get(json_object_get(post, "special_tokens"), name) : NULL;
+    id = json_array_get(json_object_get(v, "ids"), 0);
+    t->front = id ? json_integer_value(id) : -1;
+}
+
 static gram_status read_all(build *b, json_t *root)
 {
     gram_status rc;
@@ -555,6 +573,7 @@ static gram_status read_all(build *b, json_t *root)
                     json_object_get(root, "decoder"));
     if (!rc)
         rc = read_model(b, root);
+    read_front(b->t, json_object_get(root, "post_processor"));
     return rc ? rc : gr_tok_finish(b->t, b->name, b->err);
 }
 

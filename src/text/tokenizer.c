@@ -152,6 +152,13 @@ uint64_t gr_tok_digest(const gr_tok *t)
     return t->digest;
 }
 
+bool gr_tok_front(const gr_tok *t, int64_t *id)
+{
+    if (t->front_said)
+        *id = t->front;
+    return t->front_said;
+}
+
 size_t gr_tok_vocabulary(const gr_tok *t)
 {
     return t->n_ids;

@@ -89,6 +89,9 @@ gram_status gr_tok_decode(const gr_tok *t, const int32_t *id, size_t n, bool spe
  * before every text goes. */
 gram_status gr_tok_decode_piece(const gr_tok *t, int32_t id, bool special, bool first, gr_buf *out, gram_err *err);
 
+/* Of a tokenizer.json whose post_processor says it: the token that is put in front of a text, as the file has it, which
+ * may be none of the vocabulary; -1: none is. false: nothing is said, and *id stays. */
+bool gr_tok_front(const gr_tok *t, int64_t *id);
 uint64_t gr_tok_digest(const gr_tok *t);                /* of all that it was made from */
 size_t gr_tok_vocabulary(const gr_tok *t);              /* largest id + 1 */
 int32_t gr_tok_find(const gr_tok *t, const char *token);/* the id of a token as the vocabulary writes it; -1: none */

@@ -181,6 +181,8 @@ struct gr_tok {
     size_t n_added;
     gr_trie raw, normalized;
     pcre2_match_context *limits;
+    bool front_said;                /* gr_tok_front() */
+    int64_t front;
 };
 
 /* What one encode or decode changes. */

@@ -484,6 +484,95 @@ static void broken_directories_are_said(void **state)
     free(path), free(from), free(to);
 }
 
+/* Its tokenizer.json says another token in front of a text than the model's, which says none. */
+static void put_in_front(const char *dir, const char *id)
+{
+    char *command;
+
+    assert_true(asprintf(&command, "sed -i 's/\"post_processor\": null/\"post_processor\": {\"type\": "
+                         "\"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"x\"}}], "
+                         "\"special_tokens\": {\"x\": {\"ids\": [%s]}}}/' '%s/tokenizer.json'", id, dir) > 0);
+    assert_int_equal(system(command), 0);
+    free(command);
+}
+
+/* What stands in front of "a" is `front` for the tokenizer of the opened model, and for the one that is opened alone;
+ * -1: nothing. */
+static void check_words(const char *model, const char *base, int32_t front)
+{
+    const gram_options o = { .base = base, .threads = 1 };
+    const gram_tokenizer *lent;
+    gram_tokenizer *alone;
+    gram_model *m;
+
+    CHECK_OK(gram_open(&m, model, &o, &check_err));
+    CHECK_OK(gram_tokenizer_of(&lent, m, &check_err));
+    CHECK_OK(gram_tokenizer_open_base(&alone, model, base, &check_err));
+    for (int k = 0; k < 2; k++) {
+        const gram_tokenizer *t = k ? alone : lent;
+        int32_t *id;
+        size_t n;
+        CHECK_OK(gram_tokenize_prompt(t, "a", 1, &id, &n, &check_err));
+        assert_int_equal(n, front < 0 ? 1 : 2);
+        assert_int_equal(id[0], front < 0 ? id[n - 1] : front);
+        assert_int_equal(gram_tokenizer_bos(t), 1);
+        free(id);
+    }
+    gram_tokenizer_close(alone);
+    gram_close(m);
+}
+
+static void the_tokenizer_is_the_one_that_is_read_with(void **state)
+{
+    struct watch w = { 0 };
+    gram_train_options o = options(&w);
+    gram_train_report r;
+    char *adapter = check_tmppath("words"), *base = check_tmppath("words-base"), *gguf = check_tmppath("words.gguf");
+    char *command;
+    const gram_tokenizer *t;
+    gram_tokenizer *alone;
+    gram_model *m;
+
+    (void)state;
+    o.steps = 1;
+    assert_true(asprintf(&command, "cp -r " MODEL " '%s'", base) > 0);
+    assert_int_equal(system(command), 0);
+    put_in_front(base, "1");
+    CHECK_OK(finetune(MODEL, "words", &o, &r));
+    CHECK_OK(gram_convert(base, gguf, NULL, NULL, &check_err));
+    put_in_front(adapter, "70");
+    check_words(adapter, NULL, 70);             /* its own, whatever the base */
+    check_words(adapter, base, 70);
+    check_words(adapter, gguf, 70);
+    free(command);
+    assert_true(asprintf(&command, "rm '%s'/tokenizer*", adapter) > 0);
+    assert_int_equal(system(command), 0);
+    check_words(adapter, NULL, -1);
+    check_words(adapter, base, 1);
+    check_words(adapter, gguf, 1);
+    check_words(gguf, NULL, 1);
+    assert_int_equal(gram_tokenizer_open_base(&alone, base, MODEL, &check_err), GRAM_EARG);
+    assert_null(alone);
+
+    free(command);
+    assert_true(asprintf(&command, "cp " MODEL "/tokenizer.json '%s'", adapter) > 0);
+    assert_int_equal(system(command), 0);
+    put_in_front(adapter, "1000");
+    CHECK_OK(gram_open(&m, adapter, NULL, &check_err));
+    assert_int_equal(gram_tokenizer_of(&t, m, &check_err), GRAM_EFORMAT);
+    assert_null(t);
+    assert_non_null(strstr(check_err.text, "words: \"post_processor\" of tokenizer.json puts token 1000 in front"));
+    gram_close(m);
+    free(command);
+    assert_true(asprintf(&command, "rm '%s'/tokenizer*", base) > 0);
+    assert_int_equal(system(command), 0);
+    CHECK_OK(gram_open(&m, base, NULL, &check_err));        /* there are still logits */
+    assert_int_equal(gram_tokenizer_of(&t, m, &check_err), GRAM_EUNSUPPORTED);
+    assert_null(t);
+    gram_close(m);
+    free(command), free(adapter), free(base), free(gguf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_reward_head_goes_with_its_adapter),
         cmocka_unit_test(a_base_in_bf16_is_trained_beside),
         cmocka_unit_test(broken_directories_are_said),
+        cmocka_unit_test(the_tokenizer_is_the_one_that_is_read_with),
     };
     gr_buf b = { 0 };
 

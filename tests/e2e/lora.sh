@@ -107,6 +107,13 @@ done
 kill $server
 wait $server
 grep -q '"event":"ready"' served || { cat served; die "gram serve of an adapter without a tokenizer"; }
+expect 1 sh -c 'echo -n abc | "$0" tokenize bare' "$GRAM"
+says err "/nowhere is not there"
+expect 0 sh -c 'echo -n abc | "$0" tokenize bare --base "$1"' "$GRAM" "$model"
+mv out bare.ids
+expect 0 sh -c 'echo -n abc | "$0" tokenize "$1"' "$GRAM" "$model"
+cmp out bare.ids || die "gram tokenize --base"
+expect 2 sh -c 'echo -n abc | "$0" tokenize "$1" --base "$1"' "$GRAM" "$model"
 says err "no LoRA adapter"
 
 # Beside other weights of the same shapes, which make another model of it, that is said, and beside its own nothing.

@@ -303,8 +303,23 @@ class Training(unittest.TestCase):
             for name in ("tokenizer.json", "tokenizer_config.json"):        # as of adapters that others published
                 os.unlink(os.path.join(out, name))
             move_away(out)
-            self.assertEqual(gram.Model(out, base=JUDGE).tokenize("abc").tolist(),
-                             gram.Model(JUDGE).tokenize("abc").tolist())
+            judge, adapter = gram.Model(JUDGE), gram.Model(out, base=JUDGE)
+            self.assertEqual(adapter.tokenize("abc").tolist(), judge.tokenize("abc").tolist())
+            self.assertEqual(adapter.bos_id(), judge.bos_id())
+
+    def test_ids_are_texts_again(self):
+        m = gram.Model(JUDGE)
+        ids = m.tokenize("<|im_start|>h\u00e9")
+        self.assertEqual(ids[0], m.bos_id())
+        self.assertEqual((m.detokenize(ids), m.detokenize(ids, special=False), m.detokenize([])),
+                         ("<|im_start|>h\u00e9", "h\u00e9", ""))
+        self.assertEqual(m.detokenize(ids[:-1]), "<|im_start|>h\ufffd")
+        with self.assertRaises(GramError):
+            m.detokenize([10**6])
+        m.close()
+        for call in (lambda: m.tokenize("a"), lambda: m.detokenize([1]), m.bos_id):
+            with self.assertRaisesRegex(GramError, "closed"):
+                call()
 
     def test_what_is_no_option_is_said(self):
         for options, why in (({"lrr": 1}, "lrr"), ({"lr": "fast"}, "lr"), ({"loss": "gram", "posreg": 0.5}, "posreg")):
@@ -407,7 +422,11 @@ class Trainers(unittest.TestCase):
             out = os.path.join(d, "out")
             gram.finetune(JUDGE, Training.rows, out, steps=1, batch_rows=2, lora_rank=2)
             move_away(out)
-            self.assertEqual(made(out, base=JUDGE).max_length, lm.max_length)
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                os.unlink(os.path.join(out, name))
+            moved = made(out, base=JUDGE)
+            self.assertEqual((moved.max_length, moved.prefix_token_id), (lm.max_length, lm.prefix_token_id))
+            self.assertNotEqual(moved.prefix_token_id, moved.eot_token_id)
 
         def write(n=1, **how):
             return lm.generate_until([types.SimpleNamespace(args=("Once", how))] * n)
@@ -451,6 +470,21 @@ class Trainers(unittest.TestCase):
         self.assertEqual(out[0]["tokens"], "mine")
         self.assertIn("preference", out.column_names)
         self.assertIn("gram_tokens", out.column_names)
+
+    @unittest.skipUnless(has("torch") and has("transformers"), "torch or transformers is not installed")
+    def test_a_reward_model_reads_ids_as_the_checkpoint_wrote_them(self):
+        import torch
+        from transformers import AutoTokenizer
+        from gram.trl import RewardModel
+        model, tokenizer = gram.Model(REWARD), AutoTokenizer.from_pretrained(REWARD)
+        texts = ["<|im_start|>user\nh\u00e9<|im_end|>\n", "b"]
+        ids = [model.tokenize(t).tolist() for t in texts]
+        n = max(map(len, ids))
+        given = {"input_ids": torch.tensor([[0] * (n - len(i)) + i for i in ids]),
+                 "attention_mask": torch.tensor([[0] * (n - len(i)) + [1] * len(i) for i in ids])}
+        for by in (None, tokenizer):            # its own words, or the trainer's
+            got = RewardModel(model, by)(**given).logits
+            self.assertEqual(got.squeeze(1).tolist(), [np.float32(r) for r in model.text_rewards(texts)])
 
     @unittest.skipUnless(has("trl"), "trl is not installed")
     def test_grpo_for_two_steps(self):
