@@ -207,16 +207,26 @@ static bool is_raw(const gr_sampling *s, gr_so_far text)
     return s->temperature == 1 && keeps_order(s) && text.n_answer >= s->min_new;
 }
 
+/* The largest of what process() has left. */
+static gram_status find_top(const gr_sampler *r, float *top, gram_err *err)
+{
+    *top = r->op->row_top(r->y, r->V);
+    if (*top != -INFINITY)
+        return GRAM_OK;
+    return gr_fail(err, GRAM_EARG, "sampling: no token is left to draw from: min_new_tokens forbids all that the model "
+                   "gives any probability");
+}
+
 gram_status gr_sample_weights(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
                               size_t n_end, double *sum, gram_err *err)
 {
     float top;
+    gram_status rc;
 
     process(r, z, s, text, end, n_end);
-    top = r->op->row_top(r->y, r->V);
-    if (top == -INFINITY)
-        return gr_fail(err, GRAM_EARG, "sampling: no token is left to draw from: min_new_tokens forbids all that the "
-                       "model gives any probability");
+    rc = find_top(r, &top, err);
+    if (rc)
+        return rc;
     *sum = r->op->row_exp(r->w, r->y, top, r->V);
     if (!isfinite(*sum))
         return gr_fail(err, GRAM_EFORMAT, "sampling: a logit is not a finite number");
@@ -251,15 +261,20 @@ static size_t first_of(const float *y, float top, size_t V)
 }
 
 /* The likeliest token; top: the largest of z. */
-static size_t likeliest(gr_sampler *r, const float *z, float top, const gr_sampling *s, gr_so_far text,
-                        const int32_t *end, size_t n_end)
+static gram_status likeliest(gr_sampler *r, const float *z, float top, const gr_sampling *s, gr_so_far text,
+                             const int32_t *end, size_t n_end, size_t *v, gram_err *err)
 {
-    size_t v = keeps_order(s) ? first_of(z, top, r->V) : r->V;
+    gram_status rc;
 
-    if (v < r->V && (text.n_answer >= s->min_new || !gr_stops_at(&(gr_stops){ .id = end, .n_ids = n_end }, (int32_t)v)))
-        return v;
+    *v = keeps_order(s) ? first_of(z, top, r->V) : r->V;
+    if (*v < r->V && (text.n_answer >= s->min_new ||
+                      !gr_stops_at(&(gr_stops){ .id = end, .n_ids = n_end }, (int32_t)*v)))
+        return GRAM_OK;
     process(r, z, s, text, end, n_end);
-    return first_of(r->y, r->op->row_top(r->y, r->V), r->V);
+    rc = find_top(r, &top, err);
+    if (!rc)
+        *v = first_of(r->y, top, r->V);
+    return rc;
 }
 
 gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so_far text, const int32_t *end,
@@ -268,20 +283,21 @@ gram_status gr_sample(gr_sampler *r, const float *z, const gr_sampling *s, gr_so
     float top = r->op->row_top(z, r->V);
     double all = r->op->row_exp(r->w, z, top, r->V), sum;
     size_t v;
+    gram_status rc = GRAM_OK;
 
     if (!isfinite(all))
         return gr_fail(err, GRAM_EFORMAT, "sampling: a logit is not a finite number: the model's weights are broken");
     if (s->temperature == 0) {
-        v = likeliest(r, z, top, s, text, end, n_end);
+        rc = likeliest(r, z, top, s, text, end, n_end, &v, err);
     } else if (is_raw(s, text)) {               /* the weights are there */
         sum = filter(r, z, s);
         v = draw(r, u * sum);
     } else {
-        gram_status rc = gr_sample_weights(r, z, s, text, end, n_end, &sum, err);
-        if (rc)
-            return rc;
-        v = draw(r, u * sum);
+        rc = gr_sample_weights(r, z, s, text, end, n_end, &sum, err);
+        v = rc ? 0 : draw(r, u * sum);
     }
+    if (rc)
+        return rc;
     *out = (gr_drawn){ .id = (int32_t)v, .raw = (float)((double)z[v] - top - log(all)) };
     out->tempered = out->raw;
     if (s->temperature != 0 && s->temperature != 1) {

@@ -180,8 +180,9 @@ gram_status gr_write_add(gr_write *w, const gr_ask *ask, gr_text **out, gram_err
     if (!t)
         return gr_nomem(err, "an answer");
     t->ask = *ask;
-    t->top = gr_calloc(ask->top, sizeof *t->top);
-    t->top_logp = gr_calloc(ask->top, sizeof *t->top_logp);
+    t->ask.top = gr_min(ask->top, w->V);
+    t->top = gr_calloc(t->ask.top, sizeof *t->top);
+    t->top_logp = gr_calloc(t->ask.top, sizeof *t->top_logp);
     if (!t->top || !t->top_logp || !gr_ids_add(&t->ids, ask->prompt.token, ask->prompt.n) ||
         !gr_buf_puts(&t->text, "")) {
         text_free(t);

@@ -35,7 +35,7 @@ typedef struct {
     const gr_sampling *sampling;
     const gr_stops *stops;
     size_t max_new;             /* tokens at most, the one that ends the answer among them */
-    size_t top;                 /* the likeliest tokens to tell with each */
+    size_t top;                 /* the likeliest tokens to tell with each; of a text no more than there are */
     uint64_t seed;
     void *arg;                  /* the caller's */
     bool goes_on;               /* with the prompt's text: a space before the answer's first word belongs to it, which

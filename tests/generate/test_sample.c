@@ -172,6 +172,32 @@ static void greedy_takes_the_lowest_of_equals_and_no_end_too_early(void **state)
     gr_sampler_clear(&r);
 }
 
+/* By chance or by the largest, with penalties or without. */
+static void where_no_token_may_come_none_does(void **state)
+{
+    float z[V] = { 0 };
+    int32_t end[V];
+    gr_sampler r;
+    gr_drawn d;
+
+    (void)state;
+    for (size_t v = 0; v < V; v++)
+        end[v] = (int32_t)v;
+    CHECK_OK(gr_sampler_init(&r, gr_kern_of(gr_cpu()), V, &check_err));
+    for (size_t i = 0; i < 4; i++) {
+        gr_sampling s = gr_sampling_neutral;
+        s.temperature = i % 2;
+        s.presence = i / 2;
+        s.min_new = 2;
+        check_err = (gram_err){ 0 };
+        assert_int_equal(gr_sample(&r, z, &s, (gr_so_far){ NULL, end, 0, 1 }, end, V, 0, &d, &check_err), GRAM_EARG);
+        assert_non_null(strstr(check_err.text, "min_new_tokens"));
+        CHECK_OK(gr_sample(&r, z, &s, (gr_so_far){ NULL, end, 0, 1 }, end, V - 1, 0, &d, &check_err));
+        assert_int_equal(d.id, V - 1);
+    }
+    gr_sampler_clear(&r);
+}
+
 static void bad_settings_are_named(void **state)
 {
     static const struct { gr_sampling s; const char *name; } bad[] = {
@@ -211,6 +237,7 @@ int main(void)
         cmocka_unit_test(draws_follow_the_distribution),
         cmocka_unit_test(log_probabilities_are_those_of_double),
         cmocka_unit_test(greedy_takes_the_lowest_of_equals_and_no_end_too_early),
+        cmocka_unit_test(where_no_token_may_come_none_does),
         cmocka_unit_test(bad_settings_are_named),
         cmocka_unit_test(the_likeliest_come_in_order),
     };

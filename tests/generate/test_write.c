@@ -554,8 +554,9 @@ static void bad_asks_are_refused_and_broken_texts_end_alone(void **state)
     assert_int_equal(gr_write_add(w, &(gr_ask){ { many, 5 }, &setting[0], &stops, 1, 0, 0, NULL }, &t, &check_err),
                      GRAM_EARG);
     many[3] = 0;
-    CHECK_OK(gr_write_add(w, &(gr_ask){ { many, 511 }, &setting[0], &(gr_stops){ 0 }, 9, 0, 0, &r[0] }, &t,
+    CHECK_OK(gr_write_add(w, &(gr_ask){ { many, 511 }, &setting[0], &(gr_stops){ 0 }, 9, 70, 0, &r[0] }, &t,
                           &check_err));
+    assert_int_equal(t->ask.top, 61);                   /* there are no more words */
     gr_write_close(w);                                  /* a text that waits is closed with it */
     write_all(&s, &(gr_ask){ { many, 510 }, &setting[0], &(gr_stops){ 0 }, 9, 0, 0, &r[0] }, 1, 1, 100, 0);
     assert_true(r[0].n == 2 && r[0].finish == GR_LENGTH);           /* the context is full */
