@@ -19,9 +19,11 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* Means over the rows that have the number; NAN where no row has. low and high: 2.5 and 97.5 % points of the mean over
- * 2,000 bootstrap samples of the prompts (rows of one prompt stand or fall together); NAN with fewer than two prompts,
- * and of distinct. */
+/* Means over the rows that have the number; NAN where no row has. low and high of what is counted (win, ties, flips,
+ * cut): Wilson's 95 % interval at a number of rows that is reduced where rows share a prompt, as of gram_eval(), which
+ * has a width where all rows are alike, too. Of all else the 2.5 and 97.5 % points of the mean over 2,000 bootstrap
+ * samples of the prompts (rows of one prompt stand or fall together); NAN with fewer than two prompts, and of distinct.
+ */
 typedef struct {
     size_t answers;
     gram_interval reward;           /* of a judge that gives numbers */
@@ -42,7 +44,7 @@ typedef struct {
  *              It is AlpacaEval 2's length-controlled win rate without the term of the instruction's difficulty, which
  *              is learnt from many models' answers, with verdicts for its y; the win rate, had the answers been equally
  *              long. The last term keeps phi finite. Where all y_i are 1, or all 0, it is that. In a bootstrap sample
- *              both are fitted anew, sd(d) stays.
+ *              both are fitted anew, sd(d) stays; where all y_i are alike the interval is that of win.
  *     kl       mean over the policy's answers a of  sum_t [ log p(a_t) - log p0(a_t) ],  p of the policy and p0 of the
  *              baseline, each behind the prompt as its own template renders it, the token that ends the answer among
  *              a_t, before temperature and filters. Of answers drawn at temperature 1 without filters and penalties

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/random.h"
 #include "eval/bootstrap.h"
+#include "eval/metrics.h"
 #include "eval/text.h"
 #include "eval/versus.h"
 
@@ -168,14 +169,16 @@ void gr_length_fit(const double *y, const double *x, const double *times, size_t
 
 #define ROW(field)  offsetof(gr_versus_row, field)
 #define OUT(field)  offsetof(gram_policy_comparison, field)
-static const struct { size_t from, to; } mean[] = {
-    { ROW(win), OUT(win) }, { ROW(tie), OUT(ties) }, { ROW(preference), OUT(preference) }, { ROW(flip), OUT(flips) },
-    { ROW(gain), OUT(gain) }, { ROW(kl), OUT(kl) }, { ROW(kl_token), OUT(kl_token) },
-    { ROW(reward[0]), OUT(policy.reward) }, { ROW(reward[1]), OUT(baseline.reward) },
-    { ROW(chars[0]), OUT(policy.chars) }, { ROW(chars[1]), OUT(baseline.chars) },
-    { ROW(tokens[0]), OUT(policy.tokens) }, { ROW(tokens[1]), OUT(baseline.tokens) },
-    { ROW(cut[0]), OUT(policy.cut) }, { ROW(cut[1]), OUT(baseline.cut) },
-    { ROW(repetition[0]), OUT(policy.repetition) }, { ROW(repetition[1]), OUT(baseline.repetition) },
+/* counted: of rows that are 0, 1/2 or 1, whose bootstrap samples are all alike where the rows are. */
+static const struct { size_t from, to; bool counted; } mean[] = {
+    { ROW(win), OUT(win), true }, { ROW(tie), OUT(ties), true }, { ROW(flip), OUT(flips), true },
+    { ROW(preference), OUT(preference), false }, { ROW(gain), OUT(gain), false }, { ROW(kl), OUT(kl), false },
+    { ROW(kl_token), OUT(kl_token), false },
+    { ROW(reward[0]), OUT(policy.reward), false }, { ROW(reward[1]), OUT(baseline.reward), false },
+    { ROW(chars[0]), OUT(policy.chars), false }, { ROW(chars[1]), OUT(baseline.chars), false },
+    { ROW(tokens[0]), OUT(policy.tokens), false }, { ROW(tokens[1]), OUT(baseline.tokens), false },
+    { ROW(cut[0]), OUT(policy.cut), true }, { ROW(cut[1]), OUT(baseline.cut), true },
+    { ROW(repetition[0]), OUT(policy.repetition), false }, { ROW(repetition[1]), OUT(baseline.repetition), false },
 };
 enum { MEANS = GR_COUNT(mean) };
 
@@ -189,6 +192,7 @@ struct drawing {
     double *y, *x, *w;          /* [compared] */
     size_t *of;                 /* [compared] their clusters */
     size_t compared;
+    gr_eval_value *value;       /* [n] */
 };
 
 static double value_of(const gr_versus_row *r, size_t k)
@@ -241,7 +245,8 @@ static bool make_room(struct drawing *d)
     d->x = gr_calloc(n, sizeof *d->x);
     d->w = gr_calloc(n, sizeof *d->w);
     d->of = gr_calloc(n, sizeof *d->of);
-    return d->sum && d->weight && d->draw && d->times && d->y && d->x && d->w && d->of;
+    d->value = gr_calloc(n, sizeof *d->value);
+    return d->sum && d->weight && d->draw && d->times && d->y && d->x && d->w && d->of && d->value;
 }
 
 static void add_up(struct drawing *d)
@@ -327,6 +332,29 @@ static gram_interval interval_of(struct drawing *d, size_t k, double value)
     return n && d->clusters > 1 ? gr_boot_interval(value, draw, n) : (gram_interval){ value, NAN, NAN };
 }
 
+/* Wilson's, prompts being clusters (metrics.h): it has a width where all rows are alike, too. */
+static gram_interval share_of(struct drawing *d, size_t k)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < d->v->n; i++) {
+        double x = value_of(&d->v->row[i], k);
+        if (!isnan(x))
+            d->value[n++] = (gr_eval_value){ d->cluster[i], x };
+    }
+    return gr_eval_mean(d->value, n);
+}
+
+/* Whether all verdicts are the same: of those every sample has the same fit, too. */
+static bool alike(const struct drawing *d)
+{
+    size_t i = 1;
+
+    while (i < d->compared && d->y[i] == d->y[0])
+        i++;
+    return i >= d->compared;
+}
+
 static void put_intervals(struct drawing *d, gram_policy_comparison *out)
 {
     double theta, phi;
@@ -334,7 +362,7 @@ static void put_intervals(struct drawing *d, gram_policy_comparison *out)
     for (size_t c = 0; c < d->clusters; c++)
         d->times[c] = 1;
     for (size_t k = 0; k < MEANS; k++) {
-        gram_interval v = interval_of(d, k, drawn_mean(d, k));
+        gram_interval v = mean[k].counted ? share_of(d, k) : interval_of(d, k, drawn_mean(d, k));
         memcpy((char *)out + mean[k].to, &v, sizeof v);
     }
     out->win_lc = (gram_interval){ NAN, NAN, NAN };
@@ -344,7 +372,7 @@ static void put_intervals(struct drawing *d, gram_policy_comparison *out)
         return;
     gr_length_fit(d->y, d->x, NULL, d->compared, &theta, &phi);
     out->length_weight = phi;
-    out->win_lc = interval_of(d, MEANS, sigmoid(theta));
+    out->win_lc = alike(d) ? out->win : interval_of(d, MEANS, sigmoid(theta));
 }
 
 gram_status gr_versus_collect(gr_versus *v, gram_policy_comparison *out, gram_err *err)
@@ -375,5 +403,6 @@ gram_status gr_versus_collect(gr_versus *v, gram_policy_comparison *out, gram_er
     free(d.x);
     free(d.w);
     free(d.of);
+    free(d.value);
     return rc;
 }

@@ -252,7 +252,9 @@ static void meanings(gr_page *p, const gram_policy_comparison *c)
     for (size_t k = 0; k < GR_COUNT(sides); k++)
         if (!isnan(at(&c->policy, &sides[k]).value))
             gr_page_put(p, "<dt>%s</dt><dd>%s.</dd>\n", sides[k].name, sides[k].what);
-    gr_page_raw(p, "<dt>95&#160;% interval</dt><dd>Bootstrap over the prompts.</dd>\n</dl></div>\n");
+    gr_page_raw(p, "<dt>95&#160;% interval</dt><dd>Of the win rate, ties, orders that disagree and cut answers "
+                "Wilson&#8217;s, at a number of rows that is reduced where rows share a prompt and agree more than "
+                "chance; of all else bootstrap over the prompts.</dd>\n</dl></div>\n");
 }
 
 static void facts(gr_page *p, const gram_policy_comparison *c, const gr_versus_facts *f)
