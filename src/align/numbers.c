@@ -50,6 +50,8 @@ static double group_deviation(const gr_align *a, double of_all)
     return a->samples < 2 ? of_all : mean(&all);
 }
 
+static bool sampled(const gr_answer *x) { return x->k != GR_GREEDY && !isnan(x->reward); }
+
 /* Of rewards and lengths. */
 static double correlation(const gr_align *a)
 {
@@ -57,12 +59,12 @@ static double correlation(const gr_align *a)
     double both = 0;
 
     for (size_t i = 0; i < a->n; i++)
-        if (!isnan(a->answer[i].reward)) {
+        if (sampled(&a->answer[i])) {
             take(&r, a->answer[i].reward);
             take(&l, (double)a->answer[i].n);
         }
     for (size_t i = 0; i < a->n; i++)
-        if (!isnan(a->answer[i].reward))
+        if (sampled(&a->answer[i]))
             both += (a->answer[i].reward - r.mean) * ((double)a->answer[i].n - l.mean);
     return r.squares > 0 && l.squares > 0 ? both / sqrt(r.squares * l.squares) : NAN;
 }

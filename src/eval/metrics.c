@@ -191,30 +191,42 @@ static void count_rows(const gr_eval_row *row, const size_t *index, size_t n, gr
     }
 }
 
-static void calibrate(const gr_eval_row *row, const size_t *index, size_t n, gr_eval_stats *out)
+static double confidence(const gr_eval_row *r)
 {
-    double sum = 0;
+    return fmax(r->preference, 1 - r->preference);
+}
+
+/* The rows of a bin, and their sum of confidences. */
+static gr_eval_bin bin_of(const gr_eval_row *row, const size_t *index, size_t n, size_t bin, gr_eval_value *scratch)
+{
+    gr_eval_bin b = { .rows = 0 };
 
     for (size_t i = 0; i < n; i++) {
         const gr_eval_row *r = &row[index[i]];
-        double c = fmax(r->preference, 1 - r->preference);
-        gr_eval_bin *b;
-        if (r->dropped)
+        if (r->dropped || gr_min(GR_EVAL_BINS - 1, (size_t)((confidence(r) - 0.5) * 2 * GR_EVAL_BINS)) != bin)
             continue;
-        b = &out->bin[gr_min(GR_EVAL_BINS - 1, (size_t)((c - 0.5) * 2 * GR_EVAL_BINS))];
-        b->rows++;
-        b->confidence += c;
-        b->accuracy += gr_eval_right(r);
-        sum += c;
+        scratch[b.rows++] = (gr_eval_value){ r->prompt, gr_eval_right(r) };
+        b.confidence += confidence(r);
     }
+    b.confidence = b.rows ? b.confidence / (double)b.rows : NAN;
+    b.accuracy = gr_eval_mean(scratch, b.rows);
+    return b;
+}
+
+static void calibrate(const gr_eval_row *row, const size_t *index, size_t n, gr_eval_stats *out,
+                      gr_eval_value *scratch)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += row[index[i]].dropped ? 0 : confidence(&row[index[i]]);
     out->confidence = out->rows ? sum / (double)out->rows : NAN;
     out->ece = out->rows ? 0 : NAN;
     for (size_t k = 0; k < GR_EVAL_BINS; k++) {
         gr_eval_bin *b = &out->bin[k];
-        b->confidence = b->rows ? b->confidence / (double)b->rows : NAN;
-        b->accuracy = b->rows ? b->accuracy / (double)b->rows : NAN;
+        *b = bin_of(row, index, n, k, scratch);
         if (b->rows)
-            out->ece += (double)b->rows / (double)out->rows * fabs(b->accuracy - b->confidence);
+            out->ece += (double)b->rows / (double)out->rows * fabs(b->accuracy.value - b->confidence);
     }
 }
 
@@ -227,7 +239,7 @@ gram_status gr_eval_stats_of(const gr_eval_row *row, const size_t *index, size_t
     if (!scratch)
         return gr_nomem(err, "evaluation results");
     count_rows(row, index, n, out);
-    calibrate(row, index, n, out);
+    calibrate(row, index, n, out, scratch);
     out->flip_rate = mean_of(flipped, row, index, n, scratch);
     out->first_seat = mean_of(first_seat, row, index, n, scratch);
     out->longer = mean_of(longer, row, index, n, scratch);

@@ -36,7 +36,7 @@
 
 #define GR_EVAL_BINS 15
 
-typedef struct { uint64_t rows; double confidence, accuracy; } gr_eval_bin;     /* NAN where there are no rows */
+typedef struct { uint64_t rows; double confidence; gram_interval accuracy; } gr_eval_bin;   /* NAN without rows */
 
 typedef struct {
     uint64_t rows;              /* that have a score: the others below are dropped */

@@ -231,7 +231,7 @@ static json_t *reliability(builder *b, const gr_eval_stats *s)
         set(b, o, "to", gr_json_real(0.5 + 0.5 * (double)(k + 1) / GR_EVAL_BINS));
         set(b, o, "rows", count(s->bin[k].rows));
         set(b, o, "confidence", gr_json_real(s->bin[k].confidence));
-        set(b, o, "accuracy", gr_json_real(s->bin[k].accuracy));
+        set(b, o, "accuracy", gr_json_real(s->bin[k].accuracy.value));
         push(b, a, o);
     }
     return a;

@@ -64,22 +64,21 @@ static void reliability_bin(gr_page *p, const gr_frame *f, const gr_frame *count
 {
     double from = gr_fig_x(f, 0.5 + 0.5 * (double)k / GR_EVAL_BINS);
     double to = gr_fig_x(f, 0.5 + 0.5 * (double)(k + 1) / GR_EVAL_BINS);
-    gram_interval v;
+    gram_interval v = b->accuracy;
 
     if (!b->rows)
         return;
-    v = gr_eval_wilson(b->accuracy, (double)b->rows);
-    gr_fig_rect(p, "soft", from + 1, gr_fig_y(f, b->accuracy), to - from - 2, f->bottom - gr_fig_y(f, b->accuracy));
+    gr_fig_rect(p, "soft", from + 1, gr_fig_y(f, v.value), to - from - 2, f->bottom - gr_fig_y(f, v.value));
     gr_fig_whisker(p, gr_fig_x(f, b->confidence), f, v.low, v.high);
     gr_page_put(p, "<circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>\n", gr_fig_x(f, b->confidence),
-                gr_fig_y(f, b->accuracy));
+                gr_fig_y(f, v.value));
     gr_fig_rect(p, "muted", from + 1, gr_fig_y(counts, (double)b->rows), to - from - 2,
                 counts->bottom - gr_fig_y(counts, (double)b->rows));
 }
 
 static void reliability_numbers(gr_page *p, const gr_eval_stats *s)
 {
-    static const char *const head[] = { "confidence", "rows", "mean confidence", "accuracy" };
+    static const char *const head[] = { "confidence", "rows", "mean confidence", "accuracy", "95 % interval" };
 
     gr_fig_numbers(p, head, GR_COUNT(head));
     for (size_t k = 0; k < GR_EVAL_BINS; k++) {
@@ -87,7 +86,8 @@ static void reliability_numbers(gr_page *p, const gr_eval_stats *s)
                     50 + 50 * (double)(k + 1) / GR_EVAL_BINS);
         gr_page_cell_count(p, s->bin[k].rows);
         gr_page_cell_percent(p, s->bin[k].confidence);
-        gr_page_cell_percent(p, s->bin[k].accuracy);
+        gr_page_cell_percent(p, s->bin[k].accuracy.value);
+        gr_page_cell_range(p, s->bin[k].accuracy);
         gr_page_raw(p, "</tr>\n");
     }
     gr_fig_close(p);
@@ -217,7 +217,8 @@ void gr_plot_orders(gr_page *p, const gr_eval_result *r)
 
 static void margin_numbers(gr_page *p, const gr_eval_result *r)
 {
-    static const char *const head[] = { "|logit margin|", "rows", "mean", "accuracy", "95 % interval" };
+    const char *const head[] = { gr_eval_by_rewards(r) ? "|difference of rewards|" : "|logit margin|", "rows", "mean",
+                                 "accuracy", "95 % interval" };
 
     gr_fig_numbers(p, head, GR_COUNT(head));
     for (size_t k = 0; k < r->n_margins; k++) {
@@ -236,10 +237,14 @@ static void margin_numbers(gr_page *p, const gr_eval_result *r)
 void gr_plot_margin(gr_page *p, const gr_eval_result *r)
 {
     gr_frame f = { 0, GR_EVAL_MARGINS, 0, 1, GR_FIG_LEFT, 8, 206 };
+    bool rewards = gr_eval_by_rewards(r);
 
     gr_fig_open(p, "mar", "Accuracy by margin");
-    gr_fig_svg(p, "mar", 244, "Accuracy by margin", "Accuracy with 95 percent intervals of up to ten groups of equally "
-               "many rows, from the smallest to the largest absolute difference of the two label logits.");
+    gr_fig_svg(p, "mar", 244, "Accuracy by margin", rewards
+               ? "Accuracy with 95 percent intervals of up to ten groups of equally many rows, from the smallest to "
+                 "the largest absolute difference of the two rewards."
+               : "Accuracy with 95 percent intervals of up to ten groups of equally many rows, from the smallest to "
+                 "the largest absolute difference of the two label logits.");
     gr_fig_grid_y(p, &f, 4, "%.0f", 100);
     gr_fig_line(p, "chance", GR_FIG_LEFT, gr_fig_y(&f, 0.5), GR_FIG_RIGHT, gr_fig_y(&f, 0.5));
     for (size_t k = 0; k < r->n_margins; k++) {
@@ -249,7 +254,8 @@ void gr_plot_margin(gr_page *p, const gr_eval_result *r)
         gr_page_put(p, "<circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>\n", x, gr_fig_y(&f, m->accuracy.value));
         gr_fig_label(p, "m small", x, f.bottom + 15, m->margin, m->margin < 10 ? "%.2f" : "%.0f");
     }
-    gr_fig_word(p, "m", GR_FIG_MIDDLE, 239, "mean |logit margin| of a tenth of the rows (y: accuracy, %)");
+    gr_fig_word(p, "m", GR_FIG_MIDDLE, 239, rewards ? "mean |difference of rewards| of a group of rows (y: accuracy, %)"
+                                                     : "mean |logit margin| of a group of rows (y: accuracy, %)");
     gr_page_raw(p, "</svg>\n");
     margin_numbers(p, r);
 }

@@ -5,21 +5,12 @@
 #include "eval/plot.h"
 #include "eval/report.h"
 
-/* Of a model that gives each answer a number there are no orders to speak of. */
-static bool by_rewards(const gr_eval_result *r)
-{
-    for (size_t i = 0; i < r->n_rows; i++)
-        if (!r->row[i].dropped)
-            return r->row[i].rewarded;
-    return false;
-}
-
 /* ---- Top of the page ---- */
 
 static void head(gr_page *p, const gr_eval_result *r)
 {
     gr_page_begin(p, "Evaluation of ", r->facts.model ? r->facts.model : "a reward model");
-    gr_page_put(p, "<p class=\"sub\">Evaluation of a %sreward model", by_rewards(r) ? "" : "generative ");
+    gr_page_put(p, "<p class=\"sub\">Evaluation of a %sreward model", gr_eval_by_rewards(r) ? "" : "generative ");
     if (r->facts.date) {
         gr_page_raw(p, ", ");
         gr_page_text(p, r->facts.date);
@@ -51,7 +42,7 @@ static void cards(gr_page *p, const gr_eval_result *r)
     else
         gr_page_card(p, "Accuracy, macro", r->macro_subsets, "mean of subsets");
     gr_page_card(p, "The longer answer", r->all.longer, "as a judge");
-    if (!by_rewards(r)) {
+    if (!gr_eval_by_rewards(r)) {
         gr_page_card(p, "Flip rate", r->all.flip_rate, "orders disagree");
         gr_page_card(p, "First seat wins", r->all.first_seat, "50 is fair");
     }
@@ -222,7 +213,7 @@ static void one_row(gr_page *p, const gr_eval_result *r, const gr_eval_shown *s)
 
 static void worst(gr_page *p, const gr_eval_result *r)
 {
-    bool rewards = by_rewards(r);
+    bool rewards = gr_eval_by_rewards(r);
 
     if (!r->n_worst)
         return;
@@ -323,10 +314,10 @@ static void facts(gr_page *p, const gr_eval_result *r)
     gr_page_fact(p, "longer pairs", f->truncate);
     gr_page_fact(p, "rationales", f->rationale);
     gr_page_put(p, "<dt>orders read</dt><dd>%s</dd>\n<dt>tokens read</dt><dd>",
-                by_rewards(r) ? "none: each answer by itself"
-                : f->single_order ? "one, of half of the rows the better answer first" : "both, averaged");
+                gr_eval_by_rewards(r) ? "none: each answer by itself"
+                : gr_eval_one_order(r) ? "one, of half of the rows the better answer first" : "both, averaged");
     gr_page_count(p, r->all.tokens);
-    gr_page_put(p, " (each %s whole)</dd>\n", by_rewards(r) ? "answer and its question" : "order");
+    gr_page_put(p, " (each %s whole)</dd>\n", gr_eval_by_rewards(r) ? "answer and its question" : "order");
     gr_page_fact(p, "date", f->date);
     gr_page_raw(p, "<dt>program</dt><dd>gram " GRAM_VERSION "</dd>\n</dl></div>\n");
 }
@@ -337,7 +328,8 @@ static void definitions(gr_page *p, const gr_eval_result *r)
         "<h2>What the numbers mean</h2>\n"
         "<div class=\"box\"><dl>\n"
         "<dt>preference</dt><dd>The probability that the answer labelled better beats the other, %s.</dd>\n",
-        by_rewards(r) ? "by how far their rewards are apart" : "the two reading orders averaged");
+        gr_eval_by_rewards(r) ? "by how far their rewards are apart"
+        : gr_eval_one_order(r) ? "in the one order that was read" : "the two reading orders averaged");
     gr_page_raw(p,
         "<dt>accuracy</dt><dd>Share of rows with a preference above one half; exactly one half counts half. Micro: "
         "over all rows. Macro: mean of files, or of subsets.</dd>\n"
@@ -346,8 +338,8 @@ static void definitions(gr_page *p, const gr_eval_result *r)
         "<dt>longer</dt><dd>Accuracy of a judge that takes the answer with more characters; equal lengths count "
         "half.</dd>\n"
         "<dt>flips</dt><dd>Share of rows where the two orders prefer different answers.</dd>\n"
-        "<dt>first seat</dt><dd>How often the answer that is read first wins, over both orders; 50&#160;% has no "
-        "preference for a seat.</dd>\n"
+        "<dt>first seat</dt><dd>How often the answer that is read first wins, over the orders that are read; 50&#160;% "
+        "has no preference for a seat.</dd>\n"
         "<dt>confidence, ECE</dt><dd>Confidence is the larger of preference and its complement. The expected "
         "calibration error is the mean distance between confidence and accuracy over fifteen bins of equal width, "
         "weighted by rows.</dd>\n"

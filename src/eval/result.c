@@ -27,6 +27,19 @@ void gr_eval_result_clear(gr_eval_result *r)
     *r = (gr_eval_result){ 0 };
 }
 
+bool gr_eval_by_rewards(const gr_eval_result *r)
+{
+    for (size_t i = 0; i < r->n_rows; i++)
+        if (!r->row[i].dropped)
+            return r->row[i].rewarded;
+    return false;
+}
+
+bool gr_eval_one_order(const gr_eval_result *r)
+{
+    return r->all.rows && isnan(r->all.flip_rate.value) && !gr_eval_by_rewards(r);
+}
+
 static const char *subset_of(const gr_eval_row *r)
 {
     return r->subset ? r->subset : "";

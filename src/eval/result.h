@@ -73,6 +73,10 @@ typedef struct {
 /* Fills files' numbers and everything below from row[n], whose .file is below n_files. r->file[].path and the
  * counts of rows not judged are the caller's and already there, as are facts and speed. rules may be NONE. */
 gram_status gr_eval_collect(gr_eval_result *r, const gr_eval_row *row, size_t n, gr_rules rules, gram_err *err);
+/* Of a model that gives each answer a number there are no orders and no logits of labels to speak of. */
+bool gr_eval_by_rewards(const gr_eval_result *r);
+/* Whether each row was read in one order alone. */
+bool gr_eval_one_order(const gr_eval_result *r);
 void gr_eval_result_clear(gr_eval_result *r);       /* frees the files and what they own, and the texts */
 
 #endif

@@ -261,7 +261,7 @@ static int vote(double p)
 
 static double jb_correct(const gr_eval_row *r)
 {
-    return vote(r->p_forward) + vote(r->p_swapped) > 0;
+    return r->rewarded ? beats(r) : vote(r->p_forward) + vote(r->p_swapped) > 0;
 }
 
 static void apply_judgebench(const table *t, gr_rule_result *out)

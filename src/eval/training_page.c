@@ -10,6 +10,7 @@
 #include "eval/policy_page.h"
 #include "eval/text.h"
 #include "eval/training_page.h"
+#include "reward/score.h"
 #include "train/metrics_file.h"
 #include "train/options.h"
 
@@ -37,7 +38,7 @@ static gram_status stats_of(const gr_held *h, const uint64_t *prompt, gr_eval_st
     for (size_t i = 0; i < h->n && !rc; i++) {
         const double *p = h->p[i];
         row[i] = (gr_eval_row){ .prompt = prompt[i], .preference = (p[0] + p[1]) / 2, .p_forward = p[0],
-                                .p_swapped = p[1], .consistent = (p[0] > 0.5) == (p[1] > 0.5), .cell = -1 };
+                                .p_swapped = p[1], .consistent = gr_orders_agree(p[0] - 0.5, p[1] - 0.5), .cell = -1 };
         index[i] = i;
     }
     if (!rc)

@@ -247,7 +247,7 @@ void gr_paired_settle(const gr_reason *r, const gr_paired *p, gram_reasoned *out
         return;
     if (p->turned && !r->opt.single_order)
         sort_turned(out);
-    gr_reason_vote(out, r->opt.single_order);
+    gr_reason_vote(out, !two_orders(r));
     out->verdict.tokens += out->written;
     out->early = out->n > 0 && out->n < r->opt.votes;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "rationale/reason.h"
+#include "reward/score.h"
 
 void gram_rationale_options_init(gram_rationale_options *o)
 {
@@ -95,7 +96,7 @@ void gr_reason_vote(gram_reasoned *out, bool single_order)
     g->p_forward = order_mean(v, out->n, false);
     g->p_swapped = order_mean(v, out->n, true);
     g->logit_margin = margin / (double)out->n;
-    g->consistent = isnan(g->p_forward) || isnan(g->p_swapped) || (g->p_forward > 0.5) == (g->p_swapped > 0.5);
+    g->consistent = gr_orders_agree(g->p_forward - 0.5, g->p_swapped - 0.5);     /* NAN agrees */
     for (size_t i = gr_min(out->n, 2); i-- > 0; )           /* where both are of one order the first stays */
         memcpy(g->logit[v[i].swapped], v[i].logit, sizeof v[i].logit);
     out->error = standard_error(v, out->n);

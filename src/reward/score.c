@@ -154,7 +154,7 @@ static gram_verdict verdict_of(const gr_judged *j, const float *z, bool single_o
     v.p_swapped = sigmoid(swapped / by);
     v.preference = (v.p_forward + v.p_swapped) / 2;
     v.logit_margin = (forward + swapped) / 2;
-    v.consistent = (forward > 0) == (swapped > 0);
+    v.consistent = gr_orders_agree(forward, swapped);
     return v;
 }
 

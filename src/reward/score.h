@@ -30,6 +30,13 @@ typedef struct {
  * have nothing else in common; none, where it cannot read these. */
 gram_status gr_scorer_take_one_byte(gr_scorer *s, gram_err *err);
 
+/* Whether two orders do not prefer different answers, by numbers whose signs say which each prefers: one that prefers
+ * neither contradicts none. */
+static inline bool gr_orders_agree(double forward, double swapped)
+{
+    return !((forward > 0 && swapped < 0) || (forward < 0 && swapped > 0));
+}
+
 /* The preference at this temperature, from a verdict's logits or rewards; 1: what rankings are made of. */
 double gr_verdict_at(const gram_verdict *v, double temperature);
 

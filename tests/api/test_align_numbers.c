@@ -199,6 +199,26 @@ static void numbers_follow_from_the_samples(void **state)
     json_decref(s), json_decref(o.lines);
 }
 
+/* The greedy answers, which ReMax alone gives a reward, are none of those that are drawn and learnt. */
+static void greedy_answers_are_in_no_number(void **state)
+{
+    const char *const set[] = { "algorithm=remax", "kl=none", "cut=keep", "batch-rows=4", "steps=1",
+                                "max-new-tokens=120" };
+    outcome o = run(set, GR_COUNT(set));
+    json_t *s, *drawn = json_array(), *line;
+    size_t i;
+
+    (void)state;
+    CHECK_OK(o.rc);
+    s = read_lines(o.dir, "samples.jsonl");
+    json_array_foreach(s, i, line)
+        if (of(line, "sample") >= 0)
+            json_array_append(drawn, line);
+    assert_true(json_array_size(drawn) < json_array_size(s) && fabs(correlation(drawn) - correlation(s)) > 1e-3);
+    near(of(step_of(&o, 1), "corr_reward_length"), correlation(drawn), DIGITS, "corr_reward_length", 1);
+    json_decref(drawn), json_decref(s), json_decref(o.lines);
+}
+
 /* How many ratios stopped at which end: with one of them where no ratio comes none does. The divergence of a step,
  * r - 1 - log r of its ratios, is no larger than that of its farthest one. */
 static void each_end_clips_by_itself(void **state)
@@ -628,7 +648,8 @@ static void seed_and_rollout_decide_the_draws(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_follow_from_the_samples), cmocka_unit_test(each_end_clips_by_itself),
+        cmocka_unit_test(numbers_follow_from_the_samples),
+        cmocka_unit_test(greedy_answers_are_in_no_number), cmocka_unit_test(each_end_clips_by_itself),
         cmocka_unit_test(pairs_of_answers_are_told_of), cmocka_unit_test(clipped_values_are_a_share),
         cmocka_unit_test(held_out_answers_are_told_of), cmocka_unit_test(penalties_are_those_that_are_asked_for),
         cmocka_unit_test(the_running_mean_is_of_all_before), cmocka_unit_test(a_gain_is_over_the_mean_of_rewards),

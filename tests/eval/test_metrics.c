@@ -101,6 +101,26 @@ static void stats_by_hand(void **state)
     assert_int_equal(s.bin[14].rows, 0);
 }
 
+/* Nine rows of one prompt that are as sure and as right are one observation in their bin, too. */
+static void a_bin_has_clusters(void **state)
+{
+    gr_eval_row r[18];
+    size_t index[18];
+    gr_eval_stats s;
+
+    (void)state;
+    for (size_t i = 0; i < 18; i++) {
+        r[i] = row(0.99, 0.99, i / 9);
+        index[i] = i;
+    }
+    CHECK_OK(gr_eval_stats_of(r, index, 18, &s, &check_err));
+    assert_int_equal(s.bin[14].rows, 18);
+    NEAR(s.bin[14].confidence, 0.99);
+    NEAR(s.bin[14].accuracy.value, 1);
+    NEAR(s.bin[14].accuracy.low, gr_eval_wilson(1, 2).low);
+    assert_true(isnan(s.bin[13].accuracy.low) && isnan(s.bin[13].confidence));
+}
+
 static void nothing_is_nan(void **state)
 {
     gr_eval_stats s;
@@ -257,7 +277,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wilson_by_hand), cmocka_unit_test(student_by_table), cmocka_unit_test(shared_prompts_widen),
-        cmocka_unit_test(combine_by_hand), cmocka_unit_test(stats_by_hand), cmocka_unit_test(nothing_is_nan),
+        cmocka_unit_test(combine_by_hand), cmocka_unit_test(stats_by_hand),
+        cmocka_unit_test(a_bin_has_clusters), cmocka_unit_test(nothing_is_nan),
         cmocka_unit_test(golden_numbers), cmocka_unit_test(worst_rows_come_first),
         cmocka_unit_test(a_seat_is_no_opinion), cmocka_unit_test(votes_are_counted), cmocka_unit_test(spreads_overlap)
     };

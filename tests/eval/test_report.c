@@ -44,7 +44,7 @@ static void page_is_whole(void **state)
 static void rewards_have_no_orders(void **state)
 {
     static const char *const never[] = { "generative", "both, averaged", "Flip rate", "First seat wins",
-                                         "better second", "orders averaged" };
+                                         "better second", "orders averaged", "logit" };
     golden_rows g;
     char *page;
 
@@ -63,6 +63,30 @@ static void rewards_have_no_orders(void **state)
             fail_msg("the page of a reward model says %s", never[k]);
     assert_non_null(strstr(page, "none: each answer by itself"));
     assert_non_null(strstr(page, "<td>-12.250</td>"));
+    assert_non_null(strstr(page, ">|difference of rewards|</th>"));
+    free(page);
+    golden_rows_clear(&g);
+}
+
+/* Rows that were read in one order each are not said to be averaged over two. */
+static void one_order_is_not_said_to_be_two(void **state)
+{
+    static const char *const never[] = { "both, averaged", "orders averaged", "over both orders" };
+    golden_rows g;
+    char *page;
+
+    (void)state;
+    golden_rows_load(&g);
+    for (size_t i = 0; i < g.n; i++)
+        *(i % 2 ? &g.row[i].p_swapped : &g.row[i].p_forward) = NAN;
+    CHECK_OK(gr_eval_collect(&g.result, g.row, g.n, GR_RULES_NONE, &check_err));
+    page = page_of(&g.result);
+    well_formed(page);
+    for (size_t k = 0; k < GR_COUNT(never); k++)
+        if (strstr(page, never[k]))
+            fail_msg("the page of rows that were read in one order says %s", never[k]);
+    assert_non_null(strstr(page, "one, of half of the rows the better answer first"));
+    assert_non_null(strstr(page, "beats the other, in the one order that was read."));
     free(page);
     golden_rows_clear(&g);
 }
@@ -144,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(page_is_whole), cmocka_unit_test(rewards_have_no_orders),
+        cmocka_unit_test(one_order_is_not_said_to_be_two),
         cmocka_unit_test(text_is_escaped), cmocka_unit_test(emptiness_shows),
         cmocka_unit_test(table_is_narrow)
     };

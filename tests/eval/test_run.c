@@ -253,8 +253,10 @@ static void ties_as_upstream(void **state)
     one.logit_margin = 1e-20;                           /* a preference of one half, and yet more */
     CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH, &one, 1, &r, &check_err));
     assert_true(r.score[0].score.value == 1);
+    one.subset = law;                                   /* upstream compares the rewards there, too */
+    CHECK_OK(gr_rules_apply(GR_RULES_JUDGEBENCH, &one, 1, &r, &check_err));
+    assert_true(r.score[0].score.value == 1);
     one.rewarded = false;
-    one.subset = law;
     CHECK_OK(gr_rules_apply(GR_RULES_JUDGEBENCH, &one, 1, &r, &check_err));
     assert_true(r.score[0].score.value == 0);
     one.p_forward = 0.6;                                /* one vote for, none against */

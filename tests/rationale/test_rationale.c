@@ -410,8 +410,35 @@ static void equal_answers_are_a_tie(void **state)
     assert_int_equal(v.n, 0);
     assert_int_equal(j.script.asked, 0);
     near(v.verdict.preference, 0.5, 0);
-    assert_true(v.verdict.consistent);
+    assert_true(v.verdict.consistent && v.verdict.p_swapped == 0.5);
     gram_reasoned_clear(&v);
+    j.r.opt.votes = 1;                                  /* one vote reads one order, whatever it reads */
+    v = reason(&j, &same);
+    assert_true(v.verdict.p_forward == 0.5 && isnan(v.verdict.p_swapped));
+    gram_reasoned_clear(&v);
+    judge_close(&j);
+}
+
+/* Orders disagree where they prefer different answers: one that prefers neither contradicts no other, whichever of the
+ * answers that one prefers. */
+static void an_order_without_a_winner_agrees(void **state)
+{
+    static const double z[][3] = { { 0, 2, 1 }, { 0, -2, 1 }, { 2, 0, 1 }, { -2, 0, 1 }, { 0, 0, 1 },
+                                   { 1, 1, 0 }, { -1, -1, 0 }, { 1, -1, 1 }, { -1, 1, 1 } };
+    struct judge j;
+    (void)state;
+
+    judge_open(&j, NULL, 2);
+    for (size_t i = 0; i < GR_COUNT(z); i++) {
+        gram_reasoned v;
+        j.script.z[0][0] = (float)z[i][0];
+        j.script.z[1][0] = (float)z[i][1];
+        v = reason(&j, &right_first);
+        if (v.verdict.consistent != (z[i][2] == 1))
+            fail_msg("margins %g and %g, p %g and %g: consistent is %d", z[i][0], z[i][1], v.verdict.p_forward,
+                     v.verdict.p_swapped, v.verdict.consistent);
+        gram_reasoned_clear(&v);
+    }
     judge_close(&j);
 }
 
@@ -859,7 +886,8 @@ int main(void)
         cmocka_unit_test(text_is_read_as_one), cmocka_unit_test(foreign_marks_stay_text),
         cmocka_unit_test(labels_must_be_one_token), cmocka_unit_test(votes_are_counted), cmocka_unit_test(early_stop),
         cmocka_unit_test(one_vote_and_single_order), cmocka_unit_test(turned_pairs),
-        cmocka_unit_test(equal_answers_are_a_tie), cmocka_unit_test(seeds_in_any_company),
+        cmocka_unit_test(equal_answers_are_a_tie),
+        cmocka_unit_test(an_order_without_a_winner_agrees), cmocka_unit_test(seeds_in_any_company),
         cmocka_unit_test(stored_text_scores_the_same),
         cmocka_unit_test(too_long_is_forced), cmocka_unit_test(json_and_back), cmocka_unit_test(own_formats),
         cmocka_unit_test(last_tags_count), cmocka_unit_test(conclusions), cmocka_unit_test(seats),
