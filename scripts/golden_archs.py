@@ -152,6 +152,9 @@ GEMMA_PRE = pre_tokenizers.Split(" ", "merged_with_previous")
 PHI = ["<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>"]
 # name: the model's row in golden_models.py, its tokenizer, bos, eos, pad, and its template.
 ARCHS = {
+    "gemma": ("gemma", lambda: sentence(["<pad>", "<eos>", "<bos>", "<unk>"], False,
+                                        special(["<start_of_turn>", "<end_of_turn>"]), GEMMA_PRE, ["\n\n", "\n\n\n"]),
+              "<bos>", "<eos>", "<pad>", GEMMA),
     "gemma2": ("gemma2", lambda: sentence(["<pad>", "<eos>", "<bos>", "<unk>"], False,
                                           special(["<start_of_turn>", "<end_of_turn>"]), GEMMA_PRE, ["\n\n", "\n\n\n"]),
                "<bos>", "<eos>", "<pad>", GEMMA),

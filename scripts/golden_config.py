@@ -55,6 +55,9 @@ variants = {
     "qwen3_old": small | {"model_type": "qwen3", "head_dim": 128, "rope_theta": 1000000, "rope_scaling": None,
                           "sliding_window": None, "max_window_layers": 2, "tie_word_embeddings": True},
     "qwen3_bias": small | {"model_type": "qwen3", "attention_bias": True, "head_dim": 24},
+    "gemma_defaults": {"model_type": "gemma"},
+    "gemma_old": small | {"model_type": "gemma", "head_dim": 32, "hidden_act": "gelu", "hidden_activation": None,
+                          "rope_theta": 10000.0},
     "gemma2_defaults": {"model_type": "gemma2"},
     "gemma2_caps": small | {"model_type": "gemma2", "head_dim": 32, "query_pre_attn_scalar": 144, "sliding_window": 512,
                             "attn_logit_softcapping": 20.5, "final_logit_softcapping": None, "rope_theta": 10000.0,
@@ -85,7 +88,7 @@ def describe(path):
     module = getattr(transformers.models, c.model_type.removesuffix("_text"))
     rotary = [v for k, v in vars(getattr(module, f"modeling_{c.model_type.removesuffix('_text')}")).items()
               if k.endswith("RotaryEmbedding")][0](c)
-    is_gemma = c.model_type in ("gemma2", "gemma3_text")
+    is_gemma = c.model_type in ("gemma", "gemma2", "gemma3_text")
     if c.model_type == "gemma3_text":
         sliding = [t == "sliding_attention" for t in c.layer_types]
         freq = [hexes(rotary.full_attention_inv_freq), hexes(rotary.sliding_attention_inv_freq)]
@@ -93,7 +96,7 @@ def describe(path):
     else:
         freq = [hexes(rotary.inv_freq)] * 2
         scale = [rotary.attention_scaling] * 2
-        if c.model_type == "llama":
+        if c.model_type in ("llama", "gemma"):
             sliding = [False] * c.num_hidden_layers
         elif c.model_type == "mistral":
             sliding = [c.sliding_window is not None] * c.num_hidden_layers
@@ -116,7 +119,7 @@ def describe(path):
         "embed_scale": torch.tensor(c.hidden_size**0.5).item() if is_gemma else 1.0,
         "attn_cap": getattr(c, "attn_logit_softcapping", None) or 0.0,
         "logit_cap": getattr(c, "final_logit_softcapping", None) or 0.0,
-        "attn_scale": (c.query_pre_attn_scalar if is_gemma else head_dim)**-0.5,
+        "attn_scale": getattr(c, "query_pre_attn_scalar", head_dim)**-0.5,
         "window": c.sliding_window if any(sliding) else 0, "sliding": sliding,
         "bos": first(outer.bos_token_id if outer is c or getattr(outer, "bos_token_id", None) is not None
                      else c.bos_token_id),
@@ -164,5 +167,6 @@ gguf("qwen3", "qwen3", {"layers": 2, "theta": 1000000.0}, head_dim=32)
 gguf("gemma3", "gemma3", {"layers": 7, "theta": 1000000.0, "window": 16, "factor": 8.0}, head_dim=32)
 gguf("gemma3_pattern", "gemma3", {"layers": 3, "theta": 1000000.0, "window": 16}, head_dim=32,
      pattern=[True, False, True])
+gguf("gemma", "gemma", {"layers": 2, "theta": 10000.0}, head_dim=32)
 gguf("gemma2", "gemma2", {"layers": 3, "theta": 10000.0, "window": 16}, head_dim=32, caps=(20.5, 12.0))
 gguf("gemma2_early", "gemma2", {"layers": 46, "theta": 10000.0}, head_dim=32)

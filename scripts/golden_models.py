@@ -28,17 +28,17 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "mod
 T, V = 53, 61                   # odd, so that every vector kernel meets its tail
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
         "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
-        "internlm2": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
+        "internlm2": 96, "gemma": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
         "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
 SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "llama_f64": 25, "qwen3_fp8": 26,
         "llama_fp8_channels": 27, "gguf_qwen3_moe": 114, "gguf_few_bits": 115, "gguf_grids": 116,
-        "gguf_yarn": 117}       # others follow from their places
+        "gguf_yarn": 117, "gemma": 30, "gguf_gemma": 130}       # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
          "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config,
-         "qwen3_moe": transformers.Qwen3MoeConfig}
+         "qwen3_moe": transformers.Qwen3MoeConfig, "gemma": transformers.GemmaConfig}
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -150,6 +150,10 @@ HF = {
                                             decoder_sparse_step=2, use_sliding_window=True, sliding_window=24,
                                             tie_word_embeddings=True, **WIDE), F16, "new", 1,
                           [{"norm_topk_prob": True}, {"use_sliding_window": False}]),
+    # The first Gemma; heads are wider together than the model.
+    "gemma": ("gemma", size(2, 24, 2, 1, 40, rope_parameters=PLAIN, tie_word_embeddings=True, head_dim=16,
+                            pad_token_id=None, **WIDE), BF16, "old", 1,
+              [{"rms_norm_eps": 0.1}, {"rope_theta": 100.0}]),
 }
 SHORT = {"phi3_long": 48}       # tokens, whose logits stand beside those of the whole
 
@@ -190,6 +194,8 @@ GGUF = {
                       Q.IQ4_XS, [Q.Q2_K, Q.Q3_K, Q.IQ4_NL]),
     "gguf_grids": ("llama", size(1, 256, 4, 2, 32, rope_parameters=PLAIN, head_dim=16), Q.IQ3_S,
                    [Q.IQ1_S, Q.IQ1_M, Q.IQ2_XXS, Q.IQ2_XS, Q.IQ2_S, Q.IQ3_XXS]),
+    "gguf_gemma": ("gemma", size(2, 32, 2, 1, 32, rope_parameters=PLAIN, tie_word_embeddings=True, head_dim=32),
+                   Q.Q8_0, [Q.Q8_0, Q.F16]),
 }
 
 
@@ -582,7 +588,8 @@ def write_meta(w, config, arch):
         w.add_sliding_window(config.sliding_window)
         w.add_attn_logit_softcapping(config.attn_logit_softcapping)
         w.add_final_logit_softcapping(config.final_logit_softcapping)
-    w.add_rope_freq_base(rope["rope_theta"])
+    if arch != "gemma":             # llama.cpp's is always 10000
+        w.add_rope_freq_base(rope["rope_theta"])
     if rope["rope_type"] == "yarn":
         w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         w.add_rope_scaling_factor(rope["factor"])

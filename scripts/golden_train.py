@@ -51,6 +51,7 @@ STACKED = "../models/qwen3_moe_stacked"     # whose experts and router PEFT adap
 ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapter
     "../models/smollm3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/olmo2": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
+    "../models/gemma": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/phi3": {"r": 2, "lora_alpha": 3, "target_modules": FUSED},
     "../models/phi3_long": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ["qkv_proj"]},
     "../models/phi4_mini": {"r": 2, "lora_alpha": 4, "target_modules": ["gate_up_proj", "qkv_proj"]},
@@ -523,6 +524,7 @@ def main():
     only = [x for x in sys.argv[1:] if x != "gradients"]
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                  "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
+                 "../models/gemma",
                  "../models/phi3", "../models/phi3_long", "../models/phi4_mini", "../models/internlm2",
                  "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked"):
         if not only or name in only:

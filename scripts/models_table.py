@@ -196,6 +196,7 @@ FAMILY = {  # config, special tokens, template, eos
         GEMMA,
         "<eos>",
     ),
+    "gemma": (lambda: T.GemmaConfig(**SMALL), GEMMA_TOKENS, GEMMA, "<eos>"),
     "llama2": (lambda: T.LlamaConfig(**SMALL), PAIR_TOKENS, HUMAN, "</s>"),
 }
 
@@ -485,11 +486,12 @@ def _():
     check_refused(m.dir, "Gemma2ForRewardModelWithGating", "head")
 
 
-@row("GRM-gemma2-2B, GRM-Gemma-2B, RM-Gemma-2B/7B", "gemma2; gemma", "rewards; architecture gemma refused")
+@row("GRM-gemma2-2B, GRM-Gemma-2B, RM-Gemma-2B/7B", "gemma2; gemma, \"hidden_act\": \"gelu\"", "rewards")
 def _():
     m = Model("grm-gemma2", "gemma2", tied=True)
     check_rewards(m, scalar(m))
-    check_other("grm-gemma", {"model_type": "gemma", "architectures": ["GemmaForSequenceClassification"]}, '"gemma"')
+    m = Model("rm-gemma", "gemma", tied=True)
+    check_rewards(m, scalar(m, config={"id2label": {"0": "LABEL_0"}, "hidden_act": "gelu"}))
 
 
 @row("INF-ORM-Llama3.1-70B", "INFORMForSequenceClassification, score.0/score.2", "rewards")
@@ -1009,16 +1011,31 @@ not run. A head of several outputs becomes one reward by its own gate (ArmoRM, U
 model that was trained to give its reward as a token's logit is read with `--reward-token`. Heads that gram writes,
 after training, merging or converting, are called `score`.
 
-Of a GGUF all types of weights that llama.cpp writes for a language model are read, to the values of its official
-package: F32, F16, BF16, Q8_0, Q4_0 to Q5_1, Q2_K to Q6_K, IQ1_S to IQ4_XS. Those of three bits and fewer that number
-the points of a grid (IQ1, IQ2, IQ3) are made float32 row by row for a handful of texts, too, where all others are
-multiplied as they lie. The ternary ones (TQ1_0, TQ2_0) and MXFP4 are refused.
+Of safetensors the types F64, F32, F16 and BF16 are read, F64 rounded to float32 wherever it is used, as transformers
+does that opens it so, and F8_E4M3 with scales beside it: `weight_scale_inv` of `quant_method` `fp8` (DeepSeek, Qwen3),
+for blocks of a matrix, and `weight_scale` of `compressed-tensors` (format `float-quantized`), for a matrix, its rows or
+its blocks, which must be whole and of the size that config.json says. A weight is the number that transformers'
+dequantize makes of it, also in what is trained, merged and converted; activations stay float32 or bfloat16, and a note
+says that they are not rounded to 8 bits, as a GPU's kernels do it. Such weights are copied when the model opens, 9 bits
+each, or 16 where `weight_scale` is bfloat16. Scales of E8M0 and FP4 are refused by name, and so are keys of
+`quantization_config` that are not known. Weights packed as whole numbers by GPTQ, AWQ, compressed-tensors and
+bitsandbytes open, too: [formats.md](formats.md#weights-packed-as-whole-numbers) says which, and what becomes of them.
+
+Of a GGUF the types F64, F32, F16, BF16, Q8_0, Q4_0 to Q5_1, Q2_K to Q6_K and IQ1_S to IQ4_XS are read, to the values
+that the official package gives them. Those that number the points of a grid (IQ1, IQ2, IQ3) are made float32 row by row
+for a handful of texts, too, where all others are multiplied as they lie; so are F64 and F8_E4M3. What else ggml has
+(the ternary TQ1_0 and TQ2_0, MXFP4, NVFP4) is refused by its name.
 
 A file with an `lm_head.weight` that differs from the embedding keeps it, with a note, though config.json ties the
 two. Keys of config.json, and of the architecture in a GGUF, that change numbers in a way that gram does not know are
 refused; other unknown keys, and weights beside the model that are not used, are noted.
 
-llama.cpp computes the GELU of Gemma 2 and 3 by a table of half-precision numbers: its logits of a small Gemma 2 with
+Rope may be scaled by `linear`, `llama3`, `yarn` with all of its keys, `longrope` (Phi-3) and `dynamic`. The last
+changes nothing within `max_position_embeddings`, and longer texts are refused as everywhere: what transformers makes of
+them follows from the longest text of the batch and of the texts before it. YaRN has the frequencies and the attention
+factor of transformers, and of llama.cpp for a GGUF. A key of YaRN or of `dynamic` that is not known is refused.
+
+llama.cpp computes the GELU of the Gemmas by a table of half-precision numbers: its logits of a small Gemma 2 with
 large weights are 1.7e-3 (of 3.8) from transformers' in float64, gram's 3e-6; float64 with such a table is as far off,
 and llama.cpp 5e-5 from that. Its cache of half-precision keys and values adds 3e-3.
 """

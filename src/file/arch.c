@@ -39,11 +39,17 @@ static const gr_arch_row row[GR_ARCHS] = {
         .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_GGUF_IDLE_WINDOW, .slide = GR_SLIDE_ASKED,
         .otherwise = { 151936, 4096, 22016, 32, 32, 32, 128, 32768, 4096, -1, -1, -1, false, 1e-6, 1e4 },
     },
+    [GR_ARCH_GEMMA] = {
+        .name = "gemma", .model_type = "gemma", .causal = "GemmaForCausalLM",
+        .classifier = "GemmaForSequenceClassification", .gguf = "gemma",
+        .has = GR_HAS_BIAS_KEY | GR_HAS_GEGLU | GR_HAS_GELU_NAMED | GR_HAS_PLUS_ONE | GR_HAS_EMBED_SCALE | GR_GGUF_TIED,
+        .otherwise = { 256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, 2, 1, 0, true, 1e-6, 1e4 },
+    },
     [GR_ARCH_GEMMA2] = {
         .name = "gemma2", .model_type = "gemma2", .causal = "Gemma2ForCausalLM",
         .classifier = "Gemma2ForSequenceClassification", .gguf = "gemma2",
         .has = GR_HAS_BIAS_KEY | GR_HAS_POST_NORMS | GR_HAS_GEGLU | GR_HAS_PLUS_ONE | GR_HAS_EMBED_SCALE |
-               GR_HAS_QUERY_SCALAR | GR_HAS_CAPS | GR_GGUF_WINDOW,
+               GR_HAS_QUERY_SCALAR | GR_HAS_CAPS | GR_GGUF_WINDOW | GR_GGUF_TIED,
         .slide = GR_SLIDE_PATTERN, .slide_but = 2, .wide_layers = 46,
         .otherwise = { 256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096, 2, 1, 0, true, 1e-6, 1e4, 50, 30 },
     },
@@ -93,7 +99,6 @@ static const gr_arch_row row[GR_ARCHS] = {
 };
 
 static const struct { const char *name, *missing; } other[] = {
-    { "gemma", "the layer of the first Gemma, without norms of q and k" },
     { "gemma3n", "layers that share keys and values, and embeddings of each layer" },
     { "gemma4", "layers that share keys and values, and embeddings of each layer" },
     { "qwen2_moe", "a mixture of experts" }, { "qwen2moe", "a mixture of experts" },

@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA2, GR_ARCH_GEMMA3,
+typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA, GR_ARCH_GEMMA2,
+               GR_ARCH_GEMMA3,
                GR_ARCH_SMOLLM3, GR_ARCH_OLMO2, GR_ARCH_INTERNLM2, GR_ARCH_PHI3, GR_ARCH_QWEN3_MOE, GR_ARCHS } gr_arch;
 
 enum {
@@ -26,6 +27,7 @@ enum {
     GR_HAS_OWN_FORM     = 1 << 12,  /* a Llama whose tensors a Hugging Face file renames and fuses: it is written
                                      * as the Llama, or with a window the Mistral, that it is */
     GR_HAS_BIAS_REFUSED = 1 << 13,  /* "bias", true where it is not there, and then refused */
+    GR_HAS_GELU_NAMED   = 1 << 14,  /* the activation stands in "hidden_act", where "gelu" is the tanh-GELU, too */
     GR_HAS_CAPS         = 1 << 15,  /* "attn_logit_softcapping" and "final_logit_softcapping" */
     GR_HAS_LONG_ROPE    = 1 << 24,  /* rope of the type "longrope", and "partial_rotary_factor" */
     GR_HAS_EXPERTS      = 1 << 22,  /* a router and experts in place of the MLP, in some or all layers */
@@ -35,6 +37,7 @@ enum {
     GR_GGUF_FACTORS     = 1 << 18,  /* rope may be scaled by a list of factors */
     GR_GGUF_WINDOW      = 1 << 19,  /* a window has a key */
     GR_GGUF_IDLE_WINDOW = 1 << 20,  /* a window may have a key, and is none that the model was trained with */
+    GR_GGUF_TIED        = 1 << 23,  /* the embedding is the output head, always */
     GR_GGUF_HEADS_FILL  = 1 << 21,  /* the heads together must be as wide as the model */
 };
 

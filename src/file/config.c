@@ -208,17 +208,30 @@ gram_status gr_config_check(gr_config *c, const char *name, gram_err *err)
     return GRAM_OK;
 }
 
-static gram_status check_activation(const struct gr_config_in *in, gram_err *err)
+static gram_status check_activation(const struct gr_config_in *in, const char *key, const char *want, const char *also,
+                                    gram_err *err)
 {
-    bool gelu = in->row->has & GR_HAS_GEGLU;
-    const char *key = gelu ? "hidden_activation" : "hidden_act", *want = gelu ? "gelu_pytorch_tanh" : "silu";
     json_t *v = gr_in_get(in->text, key);
     const char *s = v ? json_string_value(v) : want;
 
-    if (!s || (strcmp(s, want) && (gelu || strcmp(s, "swish"))))
+    if (!s || (strcmp(s, want) && strcmp(s, also)))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" is \"%s\", only \"%s\" is supported", in->name, key,
                        s ? s : "(not a string)", want);
     return GRAM_OK;
+}
+
+/* The first files of Gemma say "gelu" in "hidden_act", and transformers takes it for the tanh-GELU that they were
+ * trained with; some of its versions read "hidden_activation" there. */
+static gram_status check_activations(const struct gr_config_in *in, gram_err *err)
+{
+    const char *gelu = "gelu_pytorch_tanh";
+    gram_status rc = GRAM_OK;
+
+    if (!(in->row->has & GR_HAS_GEGLU))
+        return check_activation(in, "hidden_act", "silu", "swish", err);
+    if (in->row->has & GR_HAS_GELU_NAMED)
+        rc = check_activation(in, "hidden_act", gelu, "gelu", err);
+    return rc ? rc : check_activation(in, "hidden_activation", gelu, gelu, err);
 }
 
 static gram_status read_attention(const struct gr_config_in *in, gr_config *c, gram_err *err)
@@ -398,7 +411,7 @@ static gram_status read_config(struct gr_config_in *in, gr_config *c, gram_err *
     if (!rc)
         rc = read_sizes(in, c, err);
     if (!rc)
-        rc = check_activation(in, err);
+        rc = check_activations(in, err);
     if (!rc)
         rc = read_attention(in, c, err);
     if (!rc)

@@ -186,7 +186,7 @@ static int set_experts(json_t *o, const gr_config *c)
 static int set_attention(json_t *o, const gr_config *c)
 {
     const gr_arch_row *a = row_of(c);
-    int bad = json_object_set_new(o, c->geglu ? "hidden_activation" : "hidden_act",
+    int bad = json_object_set_new(o, c->geglu && !(a->has & GR_HAS_GELU_NAMED) ? "hidden_activation" : "hidden_act",
                                   json_string(c->geglu ? "gelu_pytorch_tanh" : "silu"));
 
     if (c->far.after)

@@ -89,6 +89,8 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         what = "a pattern of sliding layers other than every second";
     else if (a->has & GR_HAS_CAPS && !(c->attn_cap > 0 && c->logit_cap > 0))
         what = "a model without caps on scores or logits";
+    else if (a->has & GR_GGUF_TIED && c->words && !c->tied_head)
+        what = "a head over words that is not the embedding";
     else if (scalar && (c->attn_scale < gr_config_gguf_scale(c) || c->attn_scale > gr_config_gguf_scale(c)))
         what = "its scale of the attention (query_pre_attn_scalar)";
     else if (a->has & GR_HAS_TWO_ROPES && c->rope[1].kind != GR_ROPE_DEFAULT)

@@ -71,7 +71,7 @@ static void config_json_reads_as_transformers_reads_it(void **state)
     (void)state;
     if (!all)
         fail_msg("want.json: %s; tests run in the root of the repository", e.text);
-    assert_int_equal(json_object_size(all), 26);
+    assert_int_equal(json_object_size(all), 28);
     json_object_foreach(all, name, want) {
         char dir[128];
         gr_config c;
@@ -120,6 +120,7 @@ static void a_config_that_is_written_reads_the_same(void **state)
 {
     static const struct { const char *name; gr_arch arch; } gguf[] = {
         { "mistral", GR_ARCH_MISTRAL }, { "qwen2", GR_ARCH_QWEN2 }, { "qwen3", GR_ARCH_QWEN3 },
+        { "gemma", GR_ARCH_GEMMA },
         { "gemma2", GR_ARCH_GEMMA2 }, { "gemma3", GR_ARCH_GEMMA3 }, { "gemma3_pattern", GR_ARCH_GEMMA3 },
     };
     json_t *all = json_load_file(GOLDEN "want.json", 0, NULL), *want;
@@ -147,6 +148,11 @@ static void a_config_that_is_written_reads_the_same(void **state)
     CHECK_OK(gr_config_read(&c, GOLDEN "mistral_types", &check_err));
     assert_int_equal(gr_config_keys(&c, "x", &keys, &check_err), GRAM_EUNSUPPORTED);
     assert_non_null(strstr(check_err.text, "layer_types"));
+    gr_config_clear(&c);
+    CHECK_OK(gr_config_read(&c, GOLDEN "gemma_old", &check_err));
+    c.tied_head = false;
+    assert_int_equal(gr_config_keys(&c, "x", &keys, &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "not the embedding"));
     gr_config_clear(&c);
     read_gguf(&c, &w, GOLDEN "llama3.gguf");        /* factors that no scaling of llama3 has */
     assert_int_equal(c.rope[0].kind, GR_ROPE_TABLE);
@@ -465,6 +471,11 @@ static void what_is_not_supported_is_named(void **state)
           "bidirectional" },
         { "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"rope_theta\": 5}}", GRAM_EFORMAT,
           "full_attention" },
+        { "{\"model_type\": \"gemma\", \"hidden_act\": \"gelu_new\"}", GRAM_EUNSUPPORTED, "\"gelu_new\"" },
+        { "{\"model_type\": \"gemma\", \"hidden_act\": \"gelu\", \"hidden_activation\": \"gelu\"}",
+          GRAM_EUNSUPPORTED, "\"hidden_activation\" is \"gelu\"" },
+        { "{\"model_type\": \"gemma\", \"use_bidirectional_attention\": true}", GRAM_EUNSUPPORTED,
+          "bidirectional" },
         { "{\"model_type\": \"smollm3\", \"num_hidden_layers\": 2, \"no_rope_layers\": [1]}", GRAM_EFORMAT,
           "2 layers wanted" },
         { "{\"model_type\": \"qwen2_moe\"}", GRAM_EUNSUPPORTED,

@@ -342,7 +342,8 @@ static void check_run(const char *model, bool write, gram_loss loss, enum how ho
 static const char *const models[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/gemma2" };
 /* Of one loss. */
 static const char *const others[] = { "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/phi3_long",
-                                      "../models/phi4_mini", "../models/internlm2", "../models/qwen3_moe" };
+                                      "../models/phi4_mini", "../models/internlm2", "../models/qwen3_moe",
+                                      "../models/gemma" };
 
 /* Over every weight, or with the adapters that PEFT wrote. */
 static void each_loss_is_pytorchs(enum how lora)
