@@ -937,6 +937,46 @@ static void every_failing_allocation_is_said_and_given_back(void **state)
     free(some_out);
 }
 
+/* Its answers with the fails-th allocation behind the opening failing; whether there were so many. */
+static bool write_on(long fails, struct heard *heard)
+{
+    gram_prompt p[PROMPTS];
+    gram_generation g = how_of(1);
+    gram_writer *w;
+    bool failed = false, met;
+
+    prompts_of(p);
+    g.max_new_tokens = 5;
+    CHECK_OK(gram_writer_open(&w, model, &(gram_writing){ .prompt = p[4], .how = &g, .top = 2 }, &check_err));
+    nomem_left = fails;
+    for (bool more = true; more; ) {
+        gram_status rc = gram_writer_next(w, hear, heard, &more, &check_err);
+        assert_true(!rc || (rc == GRAM_ENOMEM && more && !failed));
+        failed = failed || rc;
+    }
+    met = nomem_left < 0;
+    nomem_left = -1;
+    gram_writer_close(w);
+    return met;
+}
+
+/* No token is passed over, and none told twice. */
+static void a_writer_goes_on_after_a_failure(void **state)
+{
+    static struct heard whole, heard;
+
+    (void)state;
+    write_on(-1, &whole);
+    for (long n = 0; NOMEM_COUNTED; n++) {
+        memset(&heard, 0, sizeof heard);
+        if (!write_on(n, &heard))
+            break;
+        if (memcmp(&heard, &whole, sizeof whole))
+            fail_msg("allocation %ld: %zu and %zu tokens, or others, wanted %zu and %zu", n, heard.tokens[0],
+                     heard.tokens[1], whole.tokens[0], whole.tokens[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -958,6 +998,7 @@ int main(void)
         cmocka_unit_test(special_tokens_stop),
         cmocka_unit_test(what_is_resumed_is_what_was_asked),
         cmocka_unit_test(every_failing_allocation_is_said_and_given_back),
+        cmocka_unit_test(a_writer_goes_on_after_a_failure),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

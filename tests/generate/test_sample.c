@@ -145,6 +145,76 @@ static void log_probabilities_are_those_of_double(void **state)
     gr_sampler_clear(&r);
 }
 
+/* Repetition is once for an id, however often and wherever it stands; presence once, and frequency each time, of the
+ * answer's alone. Of weights exp(y - top) the quotient says what was taken off. */
+static void penalties_count_as_they_say(void **state)
+{
+    static const int32_t prompt[] = { 3, 3, 5, 7 }, answer[] = { 3, 9, 9, 9 };
+    gr_sampling s = gr_sampling_neutral;
+    float z[V] = { 0 };
+    gr_sampler r;
+    double sum;
+
+    (void)state;
+    z[3] = 2;
+    z[5] = -2;
+    z[7] = 6;
+    z[9] = 4;
+    CHECK_OK(gr_sampler_init(&r, gr_kern_of(gr_cpu()), V, &check_err));
+    for (size_t i = 0; i < 2; i++) {                    /* 3 and 0, 5 and 0, 7 and 0, 9 and 0 */
+        const double want[2][4] = { { 1, -4, 3, 2 }, { 2 - 0.5 - 0.25, -2, 6, 4 - 0.5 - 3 * 0.25 } };
+        const int32_t id[] = { 3, 5, 7, 9 };
+        s.repetition = i ? 1 : 2;
+        s.presence = i ? 0.5 : 0;
+        s.frequency = i ? 0.25 : 0;
+        for (size_t again = 0; again < 2; again++) {
+            CHECK_OK(gr_sample_weights(&r, z, &s, (gr_so_far){ prompt, answer, 4, 4 }, NULL, 0, &sum, &check_err));
+            for (size_t k = 0; k < 4; k++)
+                assert_true(fabs(log((double)r.w[id[k]] / r.w[0]) - want[i][k]) < 1e-5);
+        }
+    }
+    gr_sampler_clear(&r);
+}
+
+/* Weights are 1, 1, 1, 1 and nothing: sums of them are exact, so is every border. */
+static void what_lies_on_a_border_stays(void **state)
+{
+    static const struct { size_t top_k; double top_p, min_p; bool stays[6]; } each[] = {
+        { 0, 0.5, 0, { 1, 0, 1 } }, { 0, 0.51, 0, { 1, 0, 1, 0, 1 } }, { 0, 1e-9, 0, { 1 } },
+        { 0, 1, 1, { 1, 0, 1, 0, 1, 1 } }, { 1, 1, 0, { 1, 0, 1, 0, 1, 1 } }, { 5, 1, 0, { 1, 1, 1, 0, 1, 1 } },
+        { 1, 0.75, 1, { 1, 0, 1, 0, 1 } },
+    };
+    float z[] = { 3, 2, 3, 1, 3, 3 };
+    double sum;
+
+    (void)state;
+    EACH_CPU {
+        gr_sampler r;
+        CHECK_OK(gr_sampler_init(&r, gr_kern_of(gr_cpu()), 6, &check_err));
+        for (size_t i = 0; i < GR_COUNT(each); i++) {
+            gr_sampling s = gr_sampling_neutral;
+            s.top_k = each[i].top_k;
+            s.top_p = each[i].top_p;
+            s.min_p = each[i].min_p;
+            z[1] = z[3] = s.top_p < 1 ? -1000 : 2;
+            z[3] -= 1;
+            CHECK_OK(gr_sample_weights(&r, z, &s, (gr_so_far){ 0 }, NULL, 0, &sum, &check_err));
+            for (size_t v = 0; v < 6; v++)
+                if ((r.w[v] > 0) != each[i].stays[v])
+                    fail_msg("case %zu: token %zu has the weight %g", i, v, r.w[v]);
+        }
+        for (size_t k = 0; k < 4; k++) {                /* a draw is for the token at which the sum exceeds it */
+            static const float equal[] = { 0, -1000, 0, 0, -1000, 0 };
+            static const int32_t drawn[] = { 0, 2, 3, 5 };
+            gr_drawn d;
+            CHECK_OK(gr_sample(&r, equal, &gr_sampling_neutral, (gr_so_far){ 0 }, NULL, 0, (double)k / 4, &d,
+                               &check_err));
+            assert_int_equal(d.id, drawn[k]);
+        }
+        gr_sampler_clear(&r);
+    }
+}
+
 static void greedy_takes_the_lowest_of_equals_and_no_end_too_early(void **state)
 {
     gr_sampling s = gr_sampling_neutral;
@@ -236,6 +306,8 @@ int main(void)
         cmocka_unit_test(same_tokens_stay_as_in_transformers),
         cmocka_unit_test(draws_follow_the_distribution),
         cmocka_unit_test(log_probabilities_are_those_of_double),
+        cmocka_unit_test(penalties_count_as_they_say),
+        cmocka_unit_test(what_lies_on_a_border_stays),
         cmocka_unit_test(greedy_takes_the_lowest_of_equals_and_no_end_too_early),
         cmocka_unit_test(where_no_token_may_come_none_does),
         cmocka_unit_test(bad_settings_are_named),

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "base/cpu.h"
 #include "base/err.h"
+#include "base/random.h"
 #include "check.h"
 #include "device.h"
 #include "generate/write.h"
@@ -32,7 +34,7 @@ static struct subject subject_open_as(const char *name, gr_linear_mode mode, gr_
     char dir[128];
     gr_config cfg;
 
-    snprintf(dir, sizeof dir, "tests/golden/models/%s", name);
+    snprintf(dir, sizeof dir, "%s%s", strchr(name, '/') ? "" : "tests/golden/models/", name);
     CHECK_OK(gr_weights_open_dir(&s.weights, dir, &check_err));
     CHECK_OK(gr_config_read(&cfg, dir, &check_err));
     CHECK_OK(gr_model_open(&s.model, check_device(1), s.weights, &cfg, mode, &check_err));
@@ -493,16 +495,73 @@ static void a_text_grows_beyond_the_original_context(void **state)
     check_growth(GR_ROWS_FEW, 7);
 }
 
+enum { MADE_WIDTH = 16, MADE_HIDDEN = 24, MADE_WORDS = 3 * 1536 + 7 };     /* slices of the head, and some words */
+
+/* A folder with a Llama of one layer, whose numbers are drawn by chance. */
+static char *make_model(void)
+{
+    static const struct { const char *name; size_t rows, cols; } t[] = {
+        { "model.embed_tokens.weight", MADE_WORDS, MADE_WIDTH }, { "lm_head.weight", MADE_WORDS, MADE_WIDTH },
+        { "model.norm.weight", 1, MADE_WIDTH }, { "model.layers.0.input_layernorm.weight", 1, MADE_WIDTH },
+        { "model.layers.0.post_attention_layernorm.weight", 1, MADE_WIDTH },
+        { "model.layers.0.self_attn.q_proj.weight", MADE_WIDTH, MADE_WIDTH },
+        { "model.layers.0.self_attn.k_proj.weight", 8, MADE_WIDTH },
+        { "model.layers.0.self_attn.v_proj.weight", 8, MADE_WIDTH },
+        { "model.layers.0.self_attn.o_proj.weight", MADE_WIDTH, MADE_WIDTH },
+        { "model.layers.0.mlp.gate_proj.weight", MADE_HIDDEN, MADE_WIDTH },
+        { "model.layers.0.mlp.up_proj.weight", MADE_HIDDEN, MADE_WIDTH },
+        { "model.layers.0.mlp.down_proj.weight", MADE_WIDTH, MADE_HIDDEN },
+    };
+    char *dir = check_tmppath("made"), path[300];
+    gr_buf head = { 0 };
+    size_t at = 0;
+    uint64_t n, state = 9;
+    FILE *f;
+
+    assert_int_equal(mkdir(dir, 0700), 0);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    f = fopen(path, "w");
+    fprintf(f, "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"vocab_size\":%d,"
+            "\"hidden_size\":%d,\"intermediate_size\":%d,\"num_hidden_layers\":1,\"num_attention_heads\":2,"
+            "\"num_key_value_heads\":1,\"hidden_act\":\"silu\",\"max_position_embeddings\":512,\"rms_norm_eps\":1e-5,"
+            "\"tie_word_embeddings\":false,\"rope_theta\":10000.0}", MADE_WORDS, MADE_WIDTH, MADE_HIDDEN);
+    fclose(f);
+    for (size_t i = 0; i < GR_COUNT(t); i++) {
+        size_t bytes = t[i].rows * t[i].cols * sizeof(float);
+        gr_buf_printf(&head, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "{", t[i].name);
+        gr_buf_printf(&head, t[i].rows > 1 ? "%zu,%zu" : "%.0zu%zu", t[i].rows > 1 ? t[i].rows : 0, t[i].cols);
+        gr_buf_printf(&head, "],\"data_offsets\":[%zu,%zu]}", at, at + bytes);
+        at += bytes;
+    }
+    gr_buf_puts(&head, "}");
+    while (head.n % 8)
+        gr_buf_puts(&head, " ");
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    f = fopen(path, "wb");
+    n = head.n;
+    assert_true(fwrite(&n, sizeof n, 1, f) == 1 && fwrite(head.p, head.n, 1, f) == 1);
+    for (size_t i = 0; i < GR_COUNT(t); i++)
+        for (size_t k = 0; k < t[i].rows * t[i].cols; k++) {
+            float x = (float)(t[i].rows == 1 ? 1 : 2 * gr_random_unit(&state) - 1);
+            assert_true(fwrite(&x, sizeof x, 1, f) == 1);
+        }
+    fclose(f);
+    gr_buf_clear(&head);
+    return dir;
+}
+
 /* What texts are drawn from are the model's logits, capped where it has a cap: a sum of C products in another order,
- * as many roundings apart. */
+ * as many roundings apart. Of many words the head is cut into slices, and of many rows those into tiles. */
 static void the_vocabulary_gives_the_models_logits(void **state)
 {
-    static const char *const name[] = { "gemma2", "gemma3", "llama_scaled" };
-    enum { LEN = 21 };
+    enum { LEN = 101, WAYS = 2 };
+    char *made = make_model();
+    const char *const name[] = { "gemma2", "gemma3", "llama_scaled", made };
 
     (void)state;
-    for (size_t k = 0; k < GR_COUNT(name); k++) {
-        struct subject s = subject_open(name[k], GR_ROWS_ALIKE, 2, 1 << 28);
+    for (size_t k = 0; k < WAYS * GR_COUNT(name); k++) {
+        gr_rows_way way = k % WAYS ? GR_ROWS_FEW : GR_ROWS_ALIKE;
+        struct subject s = subject_open(name[k / WAYS], way, 2, 1 << 28);
         size_t V = gr_model_config(s.model)->vocabulary, C = gr_model_config(s.model)->width, want[LEN];
         float *all = calloc(LEN * V, sizeof *all);
         int32_t id[LEN];
@@ -510,13 +569,16 @@ static void the_vocabulary_gives_the_models_logits(void **state)
         gr_vocabulary *head;
         gr_forest f;
         for (size_t t = 0; t < LEN; t++) {
-            id[t] = (int32_t)(7 * t + 3) % 61;
+            id[t] = (int32_t)((7 * t + 3) % 61);
             want[t] = t;
         }
-        CHECK_OK(gr_vocabulary_open(&head, s.model, GR_ROWS_ALIKE, GR_HEAD_EXACT, s.device, &check_err));
+        CHECK_OK(gr_vocabulary_open(&head, s.model, way, GR_HEAD_EXACT, s.device, &check_err));
         CHECK_OK(gr_forest_init(&f, &(gr_seq){ id, LEN }, 1, 0, NULL, GR_SAVE_SHARED, &check_err));
         CHECK_OK(gr_model_logits(s.work, &f, want, LEN, all, &check_err));
         CHECK_OK(gr_model_forward(s.work, &f, want, LEN, &hidden, &check_err));
+        CHECK_OK(gr_vocabulary_logits(head, hidden, LEN, &z, &check_err));
+        CHECK_CLOSE(z, all, LEN * V, (double)C * FLT_EPSILON);
+        CHECK_OK(gr_vocabulary_lay(head, &check_err));
         CHECK_OK(gr_vocabulary_logits(head, hidden, LEN, &z, &check_err));
         CHECK_CLOSE(z, all, LEN * V, (double)C * FLT_EPSILON);
         gr_forest_clear(&f, true);
@@ -524,6 +586,7 @@ static void the_vocabulary_gives_the_models_logits(void **state)
         free(all);
         subject_close(&s);
     }
+    free(made);
 }
 
 /* ---- Ends and refusals ---- */
@@ -595,6 +658,10 @@ static void stop_strings_cut_at_the_first(void **state)
     assert_true(gr_buf_puts(&b, "de"));
     assert_true(gr_stops_cut(&s, &b, 2));               /* it began in the token before */
     assert_string_equal(b.p, "ab");
+    gr_buf_clear(&b);
+    assert_true(gr_buf_puts(&b, "abcxcd"));             /* both are there, and the one listed last comes first */
+    assert_true(gr_stops_cut(&s, &b, 6));
+    assert_string_equal(b.p, "a");
     gr_buf_clear(&b);
     assert_int_equal(gr_stops_check(&(gr_stops){ NULL, 0, (const char *const[]){ "" }, 1 }, &check_err), GRAM_EARG);
     assert_int_equal(gr_stops_check(&(gr_stops){ NULL, 0, (const char *const[]){ "\xff" }, 1 }, &check_err), GRAM_EARG);

@@ -169,11 +169,59 @@ static void cache_hands_back_what_it_was_given(void **state)
     }
 }
 
+/* A trunk of 100 tokens, 0 1 2 ..., off which 10 branch after the first 40 and 10 after the first 70. */
+static gr_kv_tree *branches(size_t limit)
+{
+    int32_t id[100];
+    gr_kv_tree *t;
+    gr_kv_room trunk, room;
+
+    for (size_t i = 0; i < 100; i++)
+        id[i] = (int32_t)i;
+    CHECK_OK(gr_kv_open(&t, check_device(1), 1, 4, GR_F32, limit, &check_err));
+    gr_kv_insert(t, (gr_kv_at){ NULL, 0 }, id, 100, false, &trunk);
+    gr_kv_insert(t, (gr_kv_at){ trunk.node, 40 }, id, 10, false, &room);
+    gr_kv_insert(t, (gr_kv_at){ trunk.node, 70 }, id, 10, false, &room);
+    assert_non_null(room.node);
+    return t;
+}
+
+/* How much is known of the branch after the first `n`. */
+static size_t known_after(gr_kv_tree *t, size_t n)
+{
+    int32_t id[100];
+
+    for (size_t i = 0; i < n + 10; i++)
+        id[i] = (int32_t)(i < n ? i : i - n);
+    return gr_kv_match(t, &(gr_kv_at){ NULL, 0 }, id, n + 10);
+}
+
+/* The end of the trunk was looked at longest ago, though the rest of it just was: it goes, and what branches stand on
+ * stays. */
+static void a_trunk_loses_the_end_that_nobody_stands_on(void **state)
+{
+    static const int32_t other[40] = { 7 };
+    gr_kv_tree *t = branches(1 << 20);
+    size_t page = gr_page_bytes(gr_kv_pages(t)), bytes = gr_kv_bytes(t);
+    gr_kv_room room;
+
+    (void)state;
+    gr_kv_close(t);
+    t = branches(bytes + page + page / 2);
+    assert_int_equal(known_after(t, 70), 80);
+    gr_kv_insert(t, (gr_kv_at){ NULL, 0 }, other, 40, false, &room);        /* two pages */
+    assert_non_null(room.node);
+    assert_int_equal(known_after(t, 70), 80);
+    assert_int_equal(known_after(t, 40), 50);
+    gr_kv_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_prefix_stands_once),
         cmocka_unit_test(cache_hands_back_what_it_was_given),
+        cmocka_unit_test(a_trunk_loses_the_end_that_nobody_stands_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
