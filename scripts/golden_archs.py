@@ -96,6 +96,12 @@ OLMO = ("""{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' 
 """{ '<|assistant|>\\n' + m['content'] }}\
 {{ '\\n' if not loop.last else eos_token }}{% else %}{{ '<|' + m['role'] + '|>\\n' + m['content'] + '\\n' }}{% endif %}\
 {% if loop.last and add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}{% endfor %}""")
+GRANITE = """{%- if messages[0]['role'] == 'system' %}{%- set given = messages[0]['content'] %}\
+{%- set turns = messages[1:] %}{%- else %}{%- set given = 'You are Granite.' %}{%- set turns = messages %}{%- endif %}\
+{{- '<|start_of_role|>system<|end_of_role|>' + given + '<|end_of_text|>\\n' }}\
+{%- for m in turns %}{{- '<|start_of_role|>' + m['role'] + '<|end_of_role|>' + m['content'] + '<|end_of_text|>\\n' }}\
+{%- if loop.last and add_generation_prompt %}{{- '<|start_of_role|>assistant<|end_of_role|>' }}{%- endif %}\
+{%- endfor %}"""
 SMOLLM = """{%- set thinks = enable_thinking if enable_thinking is defined else true -%}
 {%- set given = messages[0]['content'] if messages[0]['role'] == 'system' else '' -%}
 {%- if '/no_think' in given %}{%- set thinks = false -%}{%- endif -%}
@@ -164,6 +170,9 @@ ARCHS = {
                   "<|endoftext|>", "<|endoftext|>", "<|endoftext|>", PHI4),
     "olmo2": ("olmo2", lambda: byte_level(CASE, special(["<|endoftext|>", "<|pad|>"])),
               "<|endoftext|>", "<|endoftext|>", "<|pad|>", OLMO),
+    "granite": ("granite", lambda: byte_level(QWEN_CASE, special(["<|end_of_text|>", "<|start_of_role|>",
+                                                                  "<|end_of_role|>"]), whole=False),
+                "<|end_of_text|>", "<|end_of_text|>", "<|end_of_text|>", GRANITE),
     "smollm3": ("smollm3", lambda: byte_level(CASE, special(["<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>",
                                                              "<|im_end|>"])),
                 "<|begin_of_text|>", "<|im_end|>", "<|im_end|>", SMOLLM),

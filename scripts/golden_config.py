@@ -62,6 +62,10 @@ variants = {
     "gemma2_caps": small | {"model_type": "gemma2", "head_dim": 32, "query_pre_attn_scalar": 144, "sliding_window": 512,
                             "attn_logit_softcapping": 20.5, "final_logit_softcapping": None, "rope_theta": 10000.0,
                             "hidden_activation": "gelu_pytorch_tanh", "num_hidden_layers": 5},
+    "granite_defaults": {"model_type": "granite"},
+    "granite_3": small | {"model_type": "granite", "embedding_multiplier": 12.0, "attention_multiplier": 0.015625,
+                          "residual_multiplier": 0.22, "logits_scaling": 8.0, "rope_theta": 10000000.0,
+                          "rope_scaling": None, "mlp_bias": False, "tie_word_embeddings": True},
     "gemma3_old": gemma | {"sliding_window_pattern": 3},
     "gemma3_inner": {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"],
                      "eos_token_id": [1, 106], "text_config": gemma,
@@ -96,7 +100,7 @@ def describe(path):
     else:
         freq = [hexes(rotary.inv_freq)] * 2
         scale = [rotary.attention_scaling] * 2
-        if c.model_type in ("llama", "gemma"):
+        if c.model_type in ("llama", "gemma", "granite"):
             sliding = [False] * c.num_hidden_layers
         elif c.model_type == "mistral":
             sliding = [c.sliding_window is not None] * c.num_hidden_layers
@@ -116,10 +120,11 @@ def describe(path):
         "rms_eps": c.rms_norm_eps, "tied_head": bool(outer.tie_word_embeddings), "qkv_bias": has("q_proj.bias"),
         "o_bias": has("o_proj.bias"), "qk_norm": has("q_norm"), "sandwich_norms": has("post_feedforward"),
         "geglu": is_gemma, "norm_bias": float(is_gemma),
-        "embed_scale": torch.tensor(c.hidden_size**0.5).item() if is_gemma else 1.0,
+        "embed_scale": torch.tensor(c.hidden_size**0.5).item() if is_gemma else getattr(c, "embedding_multiplier", 1.0),
+        "branch_scale": getattr(c, "residual_multiplier", 1.0), "logit_div": getattr(c, "logits_scaling", 1.0),
         "attn_cap": getattr(c, "attn_logit_softcapping", None) or 0.0,
         "logit_cap": getattr(c, "final_logit_softcapping", None) or 0.0,
-        "attn_scale": getattr(c, "query_pre_attn_scalar", head_dim)**-0.5,
+        "attn_scale": getattr(c, "attention_multiplier", getattr(c, "query_pre_attn_scalar", head_dim)**-0.5),
         "window": c.sliding_window if any(sliding) else 0, "sliding": sliding,
         "bos": first(outer.bos_token_id if outer is c or getattr(outer, "bos_token_id", None) is not None
                      else c.bos_token_id),

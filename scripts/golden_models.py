@@ -28,17 +28,19 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "mod
 T, V = 53, 61                   # odd, so that every vector kernel meets its tail
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
         "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
-        "internlm2": 96, "gemma": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
+        "internlm2": 96, "gemma": 96, "granite": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
         "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
 TEETH = 0.05
 SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "llama_f64": 25, "qwen3_fp8": 26,
         "llama_fp8_channels": 27, "gguf_qwen3_moe": 114, "gguf_few_bits": 115, "gguf_grids": 116,
-        "gguf_yarn": 117, "gemma": 30, "gguf_gemma": 130}       # others follow from their places
+        "gguf_yarn": 117, "gemma": 30, "gguf_gemma": 130,
+        "granite": 31, "gguf_granite": 131}       # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
          "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config,
-         "qwen3_moe": transformers.Qwen3MoeConfig, "gemma": transformers.GemmaConfig}
+         "qwen3_moe": transformers.Qwen3MoeConfig, "gemma": transformers.GemmaConfig,
+         "granite": transformers.GraniteConfig}
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -154,6 +156,11 @@ HF = {
     "gemma": ("gemma", size(2, 24, 2, 1, 40, rope_parameters=PLAIN, tie_word_embeddings=True, head_dim=16,
                             pad_token_id=None, **WIDE), BF16, "old", 1,
               [{"rms_norm_eps": 0.1}, {"rope_theta": 100.0}]),
+    "granite": ("granite", size(3, 24, 4, 2, 40, rope_parameters=PLAIN, tie_word_embeddings=True, attention_bias=True,
+                                embedding_multiplier=3.0, attention_multiplier=0.3, residual_multiplier=0.6,
+                                logits_scaling=2.5, **WIDE), BF16, "new", 1,
+                [{"embedding_multiplier": 1.0}, {"attention_multiplier": 0.40825}, {"residual_multiplier": 1.0},
+                 {"logits_scaling": 1.0}]),
 }
 SHORT = {"phi3_long": 48}       # tokens, whose logits stand beside those of the whole
 
@@ -196,6 +203,9 @@ GGUF = {
                    [Q.IQ1_S, Q.IQ1_M, Q.IQ2_XXS, Q.IQ2_XS, Q.IQ2_S, Q.IQ3_XXS]),
     "gguf_gemma": ("gemma", size(2, 32, 2, 1, 32, rope_parameters=PLAIN, tie_word_embeddings=True, head_dim=32),
                    Q.Q8_0, [Q.Q8_0, Q.F16]),
+    "gguf_granite": ("granite", size(2, 32, 4, 2, 32, rope_parameters=PLAIN, tie_word_embeddings=True,
+                                     embedding_multiplier=4.0, attention_multiplier=0.2, residual_multiplier=0.5,
+                                     logits_scaling=3.0), Q.Q8_0, [Q.F16, Q.Q8_0]),
 }
 
 
@@ -576,14 +586,19 @@ def write_meta(w, config, arch):
             w.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(s / original) / math.log(original)))
             for which in ("long", "short"):
                 w.add_tensor(f"rope_factors_{which}.weight", np.array(rope[which + "_factor"], dtype=np.float32))
-    if arch not in ("qwen2", "olmo2", "phi3"):
+    if arch not in ("qwen2", "olmo2", "phi3", "granite"):
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
-    if arch in ("llama", "smollm3"):
+    if arch in ("llama", "smollm3", "granite"):
         w.add_rope_dimension_count(head_dim)
     if arch == "gemma3_text":
         w.add_sliding_window(config.sliding_window)
         rope = rope["full_attention"]
+    if arch == "granite":
+        w.add_attention_scale(config.attention_multiplier)
+        w.add_embedding_scale(config.embedding_multiplier)
+        w.add_residual_scale(config.residual_multiplier)
+        w.add_logit_scale(config.logits_scaling)
     if arch == "gemma2":
         w.add_sliding_window(config.sliding_window)
         w.add_attn_logit_softcapping(config.attn_logit_softcapping)
@@ -634,7 +649,7 @@ def make_gguf(name, seed, arch, sizes, embed, types):
         if w.ndim == 1:                             # norms and biases stay float32, as converters leave them
             writer.add_tensor(to, w + np.float32(shift))
             continue
-        permuted = arch in ("llama", "smollm3") and heads
+        permuted = arch in ("llama", "smollm3", "granite") and heads
         w = permute(w, heads) if permuted else w
         if "embed" in hf or "lm_head" in hf:
             as_ = embed

@@ -52,6 +52,7 @@ ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapte
     "../models/smollm3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/olmo2": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/gemma": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
+    "../models/granite": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/phi3": {"r": 2, "lora_alpha": 3, "target_modules": FUSED},
     "../models/phi3_long": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ["qkv_proj"]},
     "../models/phi4_mini": {"r": 2, "lora_alpha": 4, "target_modules": ["gate_up_proj", "qkv_proj"]},
@@ -138,7 +139,7 @@ def scalar_loss(loss):
                 one = pair(d, q)
             if loss == "sft-reg":
                 ids = torch.tensor(row(tokens, i, 0))
-                z = model.lm_head(hidden[0][39:-1])
+                z = model.lm_head(hidden[0][39:-1]) / getattr(model.config, "logits_scaling", 1)
                 cap = getattr(model.config, "final_logit_softcapping", None)
                 z = cap * torch.tanh(z / cap) if cap else z
                 log_p = -torch.nn.functional.cross_entropy(z, ids[40:], reduction="sum")
@@ -524,7 +525,7 @@ def main():
     only = [x for x in sys.argv[1:] if x != "gradients"]
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                  "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
-                 "../models/gemma",
+                 "../models/gemma", "../models/granite",
                  "../models/phi3", "../models/phi3_long", "../models/phi4_mini", "../models/internlm2",
                  "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked"):
         if not only or name in only:

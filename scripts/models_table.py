@@ -308,7 +308,8 @@ def check_judge(m, prompt=JUDGE, labels=("A", "B"), opt=(), talks=TALKS[:1], cha
         for key, (a, b) in (("p_forward", (talk[-1]["content"], OTHER)), ("p_swapped", (OTHER, talk[-1]["content"]))):
             text = prompt.replace("{input}", talk[-2]["content"]).replace("{response_a}", a).replace("{response_b}", b)
             ids = m.ids([{"role": "user", "content": text}], add_generation_prompt=True, **(chat or {}))
-            z = m.model.lm_head(m.hidden(ids)[-1])[[m.tok.convert_tokens_to_ids(w) for w in labels]]
+            z = m.model.lm_head(m.hidden(ids)[-1]) / getattr(m.model.config, "logits_scaling", 1)
+            z = z[[m.tok.convert_tokens_to_ids(w) for w in labels]]
             p = float(torch.softmax(z, -1)[0].detach())
             near(key, v[key], p if key == "p_forward" else 1 - p)
 
@@ -966,6 +967,23 @@ def _():
     for name, original in (("phi4mini", 1024), ("phi4mini-far", 16)):
         FAMILY[name] = ((lambda n: lambda: phi(n))(original), PHI_TOKENS, PHI3, "<|end|>")
         judge(name, name)
+
+
+@row(
+    "granite-guardian-3.x (2B, 8B), granite-3.x judges",
+    "GraniteForCausalLM; multipliers of embeddings, attention, residuals and logits",
+    "judges; yes/no of the text as it is by `/generative_scoring`",
+)
+def _():
+    FAMILY["granite"] = (
+        lambda: T.GraniteConfig(
+            **SMALL, embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.5, logits_scaling=0.5
+        ),
+        CHATML_TOKENS,
+        CHATML,
+        "<|im_end|>",
+    )
+    judge("granite", "granite")
 
 
 @row("Qwen3.5 / Qwen3-Next, gpt-oss, GLM, DeepSeek-V3", "other architectures", "refused: architectures")

@@ -125,6 +125,8 @@ static void tell_packing(gram_info *out, const gr_quantization *q)
         part(v, "a scale for all inputs");
 }
 
+static bool is_felt(float factor) { return factor < 1 || factor > 1; }
+
 void gr_api_describe(gram_info *out, const gr_config *c, const gr_card *card)
 {
     double scale = 1 / sqrt((double)c->head_dim);
@@ -144,12 +146,17 @@ void gr_api_describe(gram_info *out, const gr_config *c, const gr_card *card)
         if (c->logit_cap > 0)
             part(v, "logits at %g", (double)c->logit_cap);
     }
-    if (fabs((double)c->attn_scale / scale - 1) > 1e-6 || c->embed_scale > 1) {
+    if (fabs((double)c->attn_scale / scale - 1) > 1e-6 || is_felt(c->embed_scale) || is_felt(c->branch_scale) ||
+        is_felt(c->logit_div)) {
         v = begin(out, "scales");
         if (fabs((double)c->attn_scale / scale - 1) > 1e-6)
             part(v, "attention by 1 / sqrt(%g)", 1 / ((double)c->attn_scale * (double)c->attn_scale));
-        if (c->embed_scale > 1)
+        if (is_felt(c->embed_scale))
             part(v, "embeddings by %g", (double)c->embed_scale);
+        if (is_felt(c->branch_scale))
+            part(v, "what a branch adds by %g", (double)c->branch_scale);
+        if (is_felt(c->logit_div))
+            part(v, "logits by 1 / %g", (double)c->logit_div);
     }
     if (c->qkv_bias || c->o_bias) {
         v = begin(out, "biases");

@@ -89,6 +89,13 @@ static const gr_arch_row row[GR_ARCHS] = {
         .has = GR_HAS_LONG_ROPE | GR_GGUF_WINDOW | GR_GGUF_HEADS_FILL, .slide = GR_SLIDE_ALL,
         .otherwise = { 32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, 1, 32000, 32000, false, 1e-5, 1e4 },
     },
+    [GR_ARCH_GRANITE] = {
+        .name = "granite", .model_type = "granite", .causal = "GraniteForCausalLM",
+        .classifier = "GraniteForSequenceClassification", .gguf = "granite",
+        .has = GR_HAS_BIAS_KEY | GR_HAS_MLP_BIAS_KEY | GR_HAS_MULTIPLIERS | GR_GGUF_PAIRS | GR_GGUF_O_BIAS |
+               GR_GGUF_FACTORS,
+        .otherwise = { 32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1, 2, -1, false, 1e-6, 1e4 },
+    },
     [GR_ARCH_QWEN3_MOE] = {
         .name = "qwen3_moe", .model_type = "qwen3_moe", .causal = "Qwen3MoeForCausalLM",
         .classifier = "Qwen3MoeForSequenceClassification", .gguf = "qwen3moe",
@@ -119,7 +126,8 @@ static const struct { const char *name, *missing; } other[] = {
     { "cohere", "layer norms, and attention beside the MLP" },
     { "cohere2", "layer norms, and attention beside the MLP" },
     { "falcon", "layer norms, and attention beside the MLP" }, { "gpt2", "layer norms, and learned positions" },
-    { "granite", "multipliers of embeddings, residuals and logits" },
+    { "granitemoe", "a mixture of experts" }, { "granitemoeshared", "a mixture of experts" },
+    { "granitemoehybrid", "a mixture of experts, and state-space layers" }, { "granitehybrid", "state-space layers" },
     { "minicpm", "multipliers of residuals and logits" },
     { "bert", "attention in both directions" }, { "roberta", "attention in both directions" },
     { "deberta-v2", "attention in both directions, with relative positions" },

@@ -46,7 +46,7 @@ static uint64_t digest_array(uint64_t h, const void *p, size_t bytes)
 uint64_t gr_config_digest(const gr_config *c)
 {
     const float f[] = { c->rms_eps, c->norm_bias, c->embed_scale, c->attn_scale, c->attn_cap, c->logit_cap,
-                        c->rope_scale[0], c->rope_scale[1] };
+                        c->rope_scale[0], c->rope_scale[1], c->branch_scale, c->logit_div };
     const uint64_t n[] = { c->heads, c->kv_heads, c->head_dim, c->rope_dim, c->chosen, c->norm_chosen, c->geglu,
                            c->rope_interleaved, c->window, c->far.after, c->head.tanh, (uint64_t)c->pad,
                            (uint64_t)c->last, c->is_token ? (uint64_t)c->token : UINT64_MAX };
@@ -289,6 +289,32 @@ static gram_status read_caps(const struct gr_config_in *in, gr_config *c, gram_e
     return rc;
 }
 
+/* Granite's. */
+static gram_status read_multipliers(const struct gr_config_in *in, gr_config *c, gram_err *err)
+{
+    const struct { const char *key; float *out; } each[] = {
+        { "embedding_multiplier", &c->embed_scale }, { "attention_multiplier", &c->attn_scale },
+        { "residual_multiplier", &c->branch_scale }, { "logits_scaling", &c->logit_div },
+    };
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < GR_COUNT(each) && !rc; i++) {
+        double x = 1;
+        rc = gr_in_number(in, in->text, each[i].key, 1, &x, err);
+        if (!rc)
+            rc = gr_config_take_factor(each[i].out, x, in->name, each[i].key, err);
+    }
+    return rc;
+}
+
+gram_status gr_config_take_factor(float *out, double x, const char *name, const char *key, gram_err *err)
+{
+    *out = (float)x;
+    if (x < 1e-6 || x > 1e6)
+        return gr_fail(err, GRAM_EFORMAT, "%s: \"%s\" is %g, from 1e-06 to 1e+06 wanted", name, key, x);
+    return GRAM_OK;
+}
+
 gram_status gr_config_take_cap(float *out, double x, const char *name, const char *key, gram_err *err)
 {
     *out = (float)x;
@@ -306,6 +332,7 @@ void gr_config_of_arch(gr_config *c)
     c->geglu = gr_config_has(c, GR_HAS_GEGLU);
     c->embed_scale = gr_config_has(c, GR_HAS_EMBED_SCALE) ? (float)sqrt((double)c->width) : 1;
     c->norm_bias = gr_config_has(c, GR_HAS_PLUS_ONE) ? 1 : 0;
+    c->branch_scale = c->logit_div = 1;
 }
 
 size_t gr_reward_outputs(gr_reward_kind k)
@@ -418,6 +445,8 @@ static gram_status read_config(struct gr_config_in *in, gr_config *c, gram_err *
         gr_config_of_arch(c);
     if (!rc && gr_config_has(c, GR_HAS_QUERY_SCALAR))
         rc = read_query_scalar(in, c, err);
+    if (!rc && gr_config_has(c, GR_HAS_MULTIPLIERS))
+        rc = read_multipliers(in, c, err);
     if (!rc && gr_config_has(c, GR_HAS_CAPS))
         rc = read_caps(in, c, err);
     if (!rc)

@@ -89,6 +89,8 @@ typedef struct {
     bool geglu;                 /* tanh-GELU gate; false: SiLU */
     float embed_scale;          /* multiplies embeddings: sqrt(width) in float32 for Gemma, else 1 */
     float attn_scale;           /* multiplies q.k */
+    float branch_scale;         /* multiplies what a branch adds to the residual: Granite; else 1 */
+    float logit_div;            /* divides logits over words: Granite; else 1 */
     float attn_cap, logit_cap;  /* Gemma 2: x becomes cap tanh(x / cap), of scores and of logits over words; 0: none */
 
     size_t window;              /* keys a sliding layer's query sees, itself included; 0: no layer slides */

@@ -145,8 +145,10 @@ static gram_status read_experts(struct in *in, gr_config *c, gram_err *err)
 /* Keys of other architectures, which a file may have all the same: each changes what is computed. Fine at 0, and at
  * `neutral`, and in an architecture that has it. */
 static const struct { const char *key; double neutral; unsigned has; } refused[] = {
-    { "attn_logit_softcapping", 0, GR_HAS_CAPS }, { "final_logit_softcapping", 0, GR_HAS_CAPS }, { "logit_scale", 1 },
-    { "residual_scale", 1 }, { "embedding_scale", 1 }, { "attention.scale", 0 }, { "attention.clamp_kqv", 0 },
+    { "attn_logit_softcapping", 0, GR_HAS_CAPS }, { "final_logit_softcapping", 0, GR_HAS_CAPS },
+    { "logit_scale", 1, GR_HAS_MULTIPLIERS },
+    { "residual_scale", 1, GR_HAS_MULTIPLIERS }, { "embedding_scale", 1, GR_HAS_MULTIPLIERS },
+    { "attention.scale", 0, GR_HAS_MULTIPLIERS }, { "attention.clamp_kqv", 0 },
     { "attention.max_alibi_bias", 0 },
     { "attention.temperature_scale", 0 }, { "attention.chunk_size", 0 }, { "expert_weights_scale", 1 },
     { "expert_shared_count", 0 }, { "expert_shared_feed_forward_length", 0 }, { "expert_group_count", 1 },
@@ -220,7 +222,7 @@ static gram_status refuse_unknown(struct in *in, const gr_config *c, const gr_we
 {
     uint64_t experts = 0;
     double x = 0;
-    bool causal = true;
+    bool causal = true, rope = true;
 
     if (!gr_config_has(c, GR_HAS_EXPERTS) && gr_gguf_u64(in->g, full_key(in, "expert_count"), &experts) && experts > 0)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a mixture of %llu experts is not supported", in->name,
@@ -229,6 +231,10 @@ static gram_status refuse_unknown(struct in *in, const gr_config *c, const gr_we
         if (!gr_config_has(c, refused[i].has) && gr_gguf_f64(in->g, full_key(in, refused[i].key), &x) &&
             (x > 0 || x < 0) && (x > refused[i].neutral || x < refused[i].neutral))
             return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not supported", in->name, in->key, x);
+    if (gr_config_has(c, GR_HAS_MULTIPLIERS) && gr_gguf_bool(in->g, full_key(in, "rope.scaling.finetuned"), &rope) &&
+        !rope)                              /* llama.cpp's switch of Granite's rope */
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" false, %s without rope, is not supported", in->name,
+                       in->key, in->arch);
     if (gr_gguf_bool(in->g, full_key(in, "attention.causal"), &causal) && !causal)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" false is not supported", in->name, in->key);
     if (gr_weights_find(w, "blk.0.ffn_up.bias"))
@@ -452,6 +458,27 @@ static gram_status read_caps(struct in *in, gr_config *c, gram_err *err)
     return rc;
 }
 
+/* Granite's. Of the attention's 0 is the usual one, too. */
+static gram_status read_multipliers(struct in *in, gr_config *c, gram_err *err)
+{
+    const struct { const char *key; float *out; } each[] = {
+        { "embedding_scale", &c->embed_scale }, { "attention.scale", &c->attn_scale },
+        { "residual_scale", &c->branch_scale }, { "logit_scale", &c->logit_div },
+    };
+    gram_status rc = GRAM_OK;
+
+    for (size_t i = 0; i < GR_COUNT(each) && !rc; i++) {
+        double x = 1;
+        if (!gr_gguf_has(in->g, full_key(in, each[i].key)) ||
+            (each[i].out == &c->attn_scale && gr_gguf_f64(in->g, in->key, &x) && x >= 0 && x <= 0))
+            continue;
+        rc = get_number(in, each[i].key, 1, &x, err);
+        if (!rc)
+            rc = gr_config_take_factor(each[i].out, x, in->name, in->key, err);
+    }
+    return rc;
+}
+
 static int32_t token_id(const gr_gguf *g, const char *key)
 {
     uint64_t id;
@@ -513,11 +540,13 @@ gram_status gr_config_from_gguf(gr_config *out, const gr_gguf *g, const gr_weigh
         rc = read_ropes(&in, out, w, err);
     if (!rc)
         rc = read_caps(&in, out, err);
-    if (rc)
-        gr_config_clear(out);
-    else {
+    if (!rc) {
         read_parts(out, g, w);
         read_pooling(&in, out);
     }
+    if (!rc && gr_config_has(out, GR_HAS_MULTIPLIERS))
+        rc = read_multipliers(&in, out, err);
+    if (rc)
+        gr_config_clear(out);
     return rc;
 }

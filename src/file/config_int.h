@@ -43,6 +43,9 @@ bool gr_config_of_numbers(const char *key);
 /* A cap that was read under `key`, 0 being none: one that float32 can divide by, or it fails. */
 gram_status gr_config_take_cap(float *out, double x, const char *name, const char *key, gram_err *err);
 
+/* A factor that was read under `key`: one that float32 can multiply and divide by, or it fails. */
+gram_status gr_config_take_factor(float *out, double x, const char *name, const char *key, gram_err *err);
+
 /* What llama.cpp multiplies q.k by: no key says so, and in the largest Gemmas it is the width that decides. */
 float gr_config_gguf_scale(const gr_config *c);
 

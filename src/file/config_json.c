@@ -200,6 +200,12 @@ static int set_attention(json_t *o, const gr_config *c)
         bad |= json_object_set_new(o, "attn_logit_softcapping", cap(c->attn_cap));
         bad |= json_object_set_new(o, "final_logit_softcapping", cap(c->logit_cap));
     }
+    if (a->has & GR_HAS_MULTIPLIERS) {
+        bad |= json_object_set_new(o, "embedding_multiplier", real((double)c->embed_scale));
+        bad |= json_object_set_new(o, "attention_multiplier", real((double)c->attn_scale));
+        bad |= json_object_set_new(o, "residual_multiplier", real((double)c->branch_scale));
+        bad |= json_object_set_new(o, "logits_scaling", real((double)c->logit_div));
+    }
     if (c->bare)
         bad |= json_object_set_new(o, "no_rope_layers", rope_layers(c));
     if (a->has & GR_HAS_BIAS_KEY)

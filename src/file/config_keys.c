@@ -173,6 +173,12 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
         gr_keys_f32(k, key(full, c, "final_logit_softcapping"), c->logit_cap);
     } else if (gr_arch_of(c->architecture)->slide == GR_SLIDE_PATTERN)
         gr_keys_bools(k, key(full, c, "attention.sliding_window_pattern"), c->sliding, c->layers);
+    if (gr_config_has(c, GR_HAS_MULTIPLIERS)) {
+        gr_keys_f32(k, key(full, c, "attention.scale"), c->attn_scale);
+        gr_keys_f32(k, key(full, c, "embedding_scale"), c->embed_scale);
+        gr_keys_f32(k, key(full, c, "residual_scale"), c->branch_scale);
+        gr_keys_f32(k, key(full, c, "logit_scale"), c->logit_div);
+    }
     if (gr_config_has(c, GR_HAS_TWO_ROPES))
         gr_keys_f32(k, key(full, c, "rope.freq_base_swa"), (float)c->rope[1].theta);
     return GRAM_OK;

@@ -43,8 +43,9 @@ static const char *const known[] = {
 static const struct { const char *name; double neutral; unsigned has; } refused[] = {
     { "attn_logit_softcapping", 0, GR_HAS_CAPS }, { "final_logit_softcapping", 0, GR_HAS_CAPS },
     { "logit_softcapping", 0 },
-    { "attention_multiplier", 0 }, { "embedding_multiplier", 1 }, { "residual_multiplier", 1 },
-    { "logits_scaling", 1 }, { "logit_scale", 1 }, { "clip_qkv", 0 }, { "alibi", 0 }, { "use_alibi", 0 },
+    { "attention_multiplier", 0, GR_HAS_MULTIPLIERS }, { "embedding_multiplier", 1, GR_HAS_MULTIPLIERS },
+    { "residual_multiplier", 1, GR_HAS_MULTIPLIERS }, { "logits_scaling", 1, GR_HAS_MULTIPLIERS },
+    { "logit_scale", 1 }, { "clip_qkv", 0 }, { "alibi", 0 }, { "use_alibi", 0 },
     { "num_experts", 0 }, { "num_local_experts", 0 }, { "n_routed_experts", 0 }, { "use_mrope", 0 },
     { "use_bidirectional_attention", 0 }, { "qk_layernorm", 0 }, { "use_qk_norm", 0 }, { "no_rope_layers", 0 },
     { "attention_chunk_size", 0 }, { "do_normalize", 0 }, { "normalize_reward", 0 }, { "num_quantiles", 0 },

@@ -95,6 +95,8 @@ static void branch_bwd(gr_lane *lane, const gr_trainee *t, gr_mat to, size_t whi
     gr_mat dt = gr_mat_at(to, first, 0);
 
     lane->op->copy(lane, dt, gr_mat_at(t->dx, first, 0), gr_lane_rows(lane, n), t->m->cfg.width);
+    if (t->m->cfg.branch_scale < 1 || t->m->cfg.branch_scale > 1)
+        lane->op->scale(lane, dt, t->m->cfg.branch_scale, gr_lane_rows(lane, n), t->m->cfg.width);
     if (w)
         norm_bwd(lane, t, dt, which, dt, gr_mat_at(x, first, 0), r + first, w, n, false);
 }

@@ -95,8 +95,8 @@ static void linear(gr_lane *lane, const struct pass *p, size_t which, gr_mat y, 
 }
 
 /* What is done to each of M rows as wide as the model, or up of the gated unit: the rows of y are made of those of x,
- * and of t; h and r take the norm's. */
-struct rows { gr_mat y, x, t, h; float *r; gr_norm norm; size_t C; bool geglu; };
+ * and of t, which are multiplied by s first where that is not 1; h and r take the norm's. */
+struct rows { gr_mat y, x, t, h; float *r; gr_norm norm; size_t C; float s; bool geglu; };
 
 static void norm_rows(void *arg, gr_lane *lane, size_t i, size_t n)
 {
@@ -110,6 +110,8 @@ static void add_rows(void *arg, gr_lane *lane, size_t i, size_t n)
     const struct rows *a = arg;
     gr_mat y = gr_mat_at(a->y, i, 0), x = gr_mat_at(a->x, i, 0), t = gr_mat_at(a->t, i, 0);
 
+    if (a->s < 1 || a->s > 1)
+        lane->op->scale(lane, t, a->s, n, a->C);
     if (a->h.p)
         lane->op->add_norm(lane, gr_mat_at(a->h, i, 0), from(a->r, i), y, x, t, &a->norm, n);
     else
@@ -224,7 +226,7 @@ static void close_attention(gr_lane *lane, const struct pass *p, gr_mat mid, gr_
     gr_linear_share(lane, M, add_rows,
                     &(struct rows){ .y = mid, .x = x, .t = t, .h = l->mlp_norm ? h : (gr_mat){ .p = NULL },
                                     .r = from(s->r2, r), .norm = norm_of(&p->m->cfg, l->mlp_norm, p->m->cfg.width),
-                                    .C = p->m->cfg.width });
+                                    .C = p->m->cfg.width, .s = p->m->cfg.branch_scale });
 }
 
 /* What the attention leaves: kept apart, or in the place of the layer's result. */
@@ -272,7 +274,8 @@ static void mix(void *arg, gr_lane *lane, size_t r, size_t n)
     linear(lane, p, GR_MAT_DOWN, y, act, r, M);
     if (l->mlp_post_norm)
         norm(lane, p, t, from(s->rt2, r), y, l->mlp_post_norm, M);
-    gr_linear_share(lane, M, add_rows, &(struct rows){ .y = gr_mat_at(p->out, r, 0), .x = mid, .t = t, .C = C });
+    gr_linear_share(lane, M, add_rows, &(struct rows){ .y = gr_mat_at(p->out, r, 0), .x = mid, .t = t, .C = C,
+                                                     .s = p->m->cfg.branch_scale });
 }
 
 /* ---- Experts -------------------------------------------------------------------------------------- */

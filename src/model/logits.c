@@ -3,7 +3,6 @@
 #include <string.h>
 #include "base/err.h"
 #include "model/model_int.h"
-#include "op/cap.h"
 
 void gr_model_head_row(const gr_model *m, size_t v, float *out)
 {
@@ -18,7 +17,7 @@ void gr_model_head_row(const gr_model *m, size_t v, float *out)
     gr_dequant(out, (const char *)m->head.data + v * bytes, m->head.type, C);
 }
 
-/* The last hidden states times some rows of the head, capped. */
+/* The logits of some rows of the head, of the last hidden states. */
 static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, size_t n, float *out, gram_err *err)
 {
     const gr_config *c = &gr_work_model(w)->cfg;
@@ -28,7 +27,7 @@ static gram_status last_times(gr_work *w, const gr_forest *f, const float *row, 
 
     for (size_t i = 0; i < f->n_seqs && !rc; i++)
         for (size_t j = 0; j < n; j++)
-            out[i * n + j] = (float)gr_capped(gr_dot(hidden + i * C, row + j * C, C), c->logit_cap);
+            out[i * n + j] = (float)gr_model_logit(c, gr_dot(hidden + i * C, row + j * C, C));
     return rc;
 }
 
@@ -100,7 +99,7 @@ gram_status gr_model_rewards(gr_work *w, const gr_forest *f, const size_t *promp
         const float *x = hidden + i * h->width;
         gr_head_fwd(h, NULL, NULL, x, y);
         if (m->cfg.is_token)
-            y[0] = gr_capped(y[0], m->cfg.logit_cap);
+            y[0] = gr_model_logit(&m->cfg, y[0]);
         if (one)
             y[0] = one_of(m, y, prompt_end ? x + n * h->width : x, y + h->outputs);
         for (size_t k = 0; k < each; k++)
@@ -111,7 +110,7 @@ gram_status gr_model_rewards(gr_work *w, const gr_forest *f, const size_t *promp
     return rc;
 }
 
-struct head_task { const float *hidden, *head; float *out; size_t V, C, row, rows; float cap; };
+struct head_task { const gr_config *cfg; const float *hidden, *head; float *out; size_t V, C, row, rows; };
 
 #define HEAD_ROWS 256           /* of the head, expanded at a time */
 
@@ -122,8 +121,8 @@ static void head_rows(void *arg, gr_lane *lane, size_t first, size_t n)
     (void)lane;
     for (size_t i = first; i < first + n; i++)
         for (size_t v = t->row; v < t->row + t->rows; v++)
-            t->out[i * t->V + v] = (float)gr_capped(gr_dot(t->hidden + i * t->C, t->head + (v - t->row) * t->C, t->C),
-                                                    t->cap);
+            t->out[i * t->V + v] = (float)gr_model_logit(t->cfg, gr_dot(t->hidden + i * t->C,
+                                                                        t->head + (v - t->row) * t->C, t->C));
 }
 
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err)
@@ -137,7 +136,7 @@ gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, 
     if (!rc)
         rc = gr_model_forward(w, f, want, n, &hidden, err);
     for (size_t v = 0; v < V && !rc; v += HEAD_ROWS) {
-        struct head_task t = { hidden, head, out, V, C, v, gr_min(HEAD_ROWS, V - v), m->cfg.logit_cap };
+        struct head_task t = { &m->cfg, hidden, head, out, V, C, v, gr_min(HEAD_ROWS, V - v) };
         for (size_t i = 0; i < t.rows; i++)
             gr_model_head_row(m, v + i, head + i * C);
         gr_device_run(gr_work_device(w), n, GR_CUT_ONE, head_rows, &t);

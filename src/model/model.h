@@ -21,6 +21,7 @@
 #include "file/weights.h"
 #include "model/forest.h"
 #include "model/head.h"
+#include "op/cap.h"
 #include "op/matmul.h"
 #include "tensor/param.h"
 
@@ -119,5 +120,15 @@ gram_status gr_model_rewards(gr_work *w, const gr_forest *f, const size_t *promp
 bool gr_model_same_rows(const gr_model *m, int32_t a, int32_t b);
 /* All next-token logits of the rows want[n] of the forest: out[n, vocabulary]. */
 gram_status gr_model_logits(gr_work *w, const gr_forest *f, const size_t *want, size_t n, float *out, gram_err *err);
+
+/* The logit over words where the head gives x: divided, then capped; and dlogit/dx where y came out. */
+static inline double gr_model_logit(const gr_config *c, double x)
+{
+    return gr_capped(x / (double)c->logit_div, c->logit_cap);
+}
+static inline double gr_model_logit_slope(const gr_config *c, double y)
+{
+    return gr_cap_slope(y, c->logit_cap) / (double)c->logit_div;
+}
 
 #endif

@@ -104,32 +104,38 @@ gram_status gr_vocabulary_lay(gr_vocabulary *h, gram_err *err)
     return gr_device_wait(h->d, err);
 }
 
+/* Divides and caps what the head gives, as gr_model_logit() does. */
+static void close_rows(gr_lane *lane, const gr_config *c, gr_mat z, size_t n, size_t V)
+{
+    if (c->logit_div < 1 || c->logit_div > 1)
+        lane->op->scale(lane, z, 1 / c->logit_div, n, V);
+    if (c->logit_cap > 0)
+        lane->op->cap_fwd(lane, z, z, c->logit_cap, n, V);
+}
+
 /* Multiplies some rows by a slice of the head; each unit of rows and each slice is a task. */
 static void products(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const gr_vocabulary *h = arg;
     size_t V = h->m->cfg.vocabulary, C = h->m->cfg.width;
-    float cap = h->m->cfg.logit_cap;
 
     for (size_t task = first; task < first + n; task++) {
         const struct slice *s = &h->slice[task / h->units];
         size_t r = task % h->units * h->cut.unit;
         gr_mat z = gr_mat_f32(h->z + r * V + s->v0, V);
         gr_linear_fwd(lane, s->l, z, gr_mat_f32(h->x + r * C, C), h->cut.unit);
-        if (cap > 0)
-            lane->op->cap_fwd(lane, z, z, cap, h->cut.unit, gr_min(h->slice_rows, V - s->v0));
+        close_rows(lane, &h->m->cfg, z, h->cut.unit, gr_min(h->slice_rows, V - s->v0));
     }
 }
 
-struct capped { const gr_vocabulary *h; size_t r; };
+struct closed { const gr_vocabulary *h; size_t r; };
 
-static void cap_rows(void *arg, gr_lane *lane, size_t first, size_t n)
+static void closing_rows(void *arg, gr_lane *lane, size_t first, size_t n)
 {
-    const struct capped *c = arg;
+    const struct closed *c = arg;
     size_t V = c->h->m->cfg.vocabulary;
-    gr_mat z = gr_mat_f32(c->h->z + (c->r + first) * V, V);
 
-    lane->op->cap_fwd(lane, z, z, c->h->m->cfg.logit_cap, n, V);
+    close_rows(lane, &c->h->m->cfg, gr_mat_f32(c->h->z + (c->r + first) * V, V), n, V);
 }
 
 static void whole(void *arg, gr_lane *lane, size_t r, size_t n)
@@ -138,8 +144,8 @@ static void whole(void *arg, gr_lane *lane, size_t r, size_t n)
     size_t V = h->m->cfg.vocabulary, C = h->m->cfg.width;
 
     gr_linear_fwd(lane, h->slice->l, gr_mat_f32(h->z + r * V, V), gr_mat_f32(h->x + r * C, C), n);
-    if (h->m->cfg.logit_cap > 0)
-        gr_lane_share(lane, n, GR_CUT_ONE, cap_rows, &(struct capped){ h, r });
+    if (h->m->cfg.logit_cap > 0 || h->m->cfg.logit_div < 1 || h->m->cfg.logit_div > 1)
+        gr_lane_share(lane, n, GR_CUT_ONE, closing_rows, &(struct closed){ h, r });
 }
 
 static gram_status reserve(gr_vocabulary *h, size_t rows, gram_err *err)

@@ -41,8 +41,7 @@ void gr_grad_outputs(const gr_grad *g, const float *hidden, size_t n_seqs, doubl
         if (gr_grad_is_scalar(g))
             gr_head_fwd(gr_trainee_score(g->t), NULL, NULL, hidden + i * C, out + n * i);
         for (size_t k = 0; k < n && !gr_grad_is_scalar(g); k++)
-            out[n * i + k] = gr_capped(gr_dot(hidden + i * C, gr_trainee_head(g->t, g->label[k]), C),
-                                       g->cfg->logit_cap);
+            out[n * i + k] = gr_model_logit(g->cfg, gr_dot(hidden + i * C, gr_trainee_head(g->t, g->label[k]), C));
     }
 }
 

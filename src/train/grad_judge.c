@@ -2,20 +2,20 @@
 #include <math.h>
 #include <stdlib.h>
 #include "base/err.h"
-#include "op/cap.h"
 #include "reward/loss.h"
 #include "train/grad_int.h"
 
 bool gr_grad_push_verdict(gr_grad *g, float *dhidden, const float *hidden, const double *z, int right, double dd)
 {
-    double da_z = dd * gr_cap_slope(z[right], g->cfg->logit_cap);
-    double db_z = dd * gr_cap_slope(z[1 - right], g->cfg->logit_cap);
+    double da_z = dd * gr_model_logit_slope(g->cfg, z[right]);
+    double db_z = dd * gr_model_logit_slope(g->cfg, z[1 - right]);
+    bool one = g->cfg->logit_cap <= 0 && g->cfg->logit_div >= 1 && g->cfg->logit_div <= 1;    /* both are dd */
     size_t C = g->cfg->width;
     int32_t chosen = g->label[right], other = g->label[1 - right];
     const float *a = gr_trainee_head(g->t, chosen), *b = gr_trainee_head(g->t, other);
 
     for (size_t c = 0; c < C; c++)
-        dhidden[c] = (float)(g->cfg->logit_cap > 0 ? da_z * a[c] - db_z * b[c] : dd * ((double)a[c] - b[c]));
+        dhidden[c] = (float)(one ? dd * ((double)a[c] - b[c]) : da_z * a[c] - db_z * b[c]);
     return gr_trainee_head_add(g->t, chosen, da_z, hidden) && gr_trainee_head_add(g->t, other, -db_z, hidden);
 }
 

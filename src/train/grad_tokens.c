@@ -86,9 +86,11 @@ static void logits(struct gr_head *h, gr_lane *lane, size_t r, size_t n)
 {
     gr_mat z = gr_mat_at(h->z, r, 0);
     size_t V = h->g->cfg->vocabulary;
-    float cap = h->g->cfg->logit_cap;
+    float cap = h->g->cfg->logit_cap, div = h->g->cfg->logit_div;
 
     gr_linear_fwd(lane, h->linear, z, gr_mat_at(h->x, r, 0), n);
+    if (div < 1 || div > 1)
+        lane->op->scale(lane, z, 1 / div, n, V);
     if (cap > 0) {
         lane->op->cap_fwd(lane, z, z, cap, n, V);
         lane->op->copy(lane, gr_mat_at(h->capped, r, 0), z, n, V);
@@ -101,9 +103,12 @@ static void logits(struct gr_head *h, gr_lane *lane, size_t r, size_t n)
 static void logits_bwd(struct gr_head *h, gr_lane *lane, size_t r, size_t n)
 {
     gr_mat z = gr_mat_at(h->z, r, 0);
+    float div = h->g->cfg->logit_div;
 
     if (h->capped.p)
         lane->op->cap_bwd(lane, z, gr_mat_at(h->capped, r, 0), h->g->cfg->logit_cap, n, h->g->cfg->vocabulary);
+    if (div < 1 || div > 1)
+        lane->op->scale(lane, z, 1 / div, n, h->g->cfg->vocabulary);
     gr_linear_dx(lane, h->linear, gr_mat_at(h->dx, r, 0), z, n, false);
 }
 

@@ -14,7 +14,7 @@
 #include "gram/train.h"
 
 #define ARCHS "tests/golden/archs/"
-static const char *const archs[] = { "gemma", "gemma2", "phi3", "phi4_mini", "olmo2", "smollm3", "internlm2",
+static const char *const archs[] = { "gemma", "gemma2", "granite", "phi3", "phi4_mini", "olmo2", "smollm3", "internlm2",
                                      "qwen3_moe" };
 
 static char *path_of(const char *name)
@@ -113,6 +113,8 @@ static void info_says_what_changes_a_number(void **state)
     static const struct { const char *arch, *fact, *value; } want[] = {
         { "gemma", "layers", NULL }, { "gemma", "caps", NULL }, { "gemma", "activation", "tanh-GELU" },
         { "gemma", "norms", "before attention and MLP, epsilon 1e-06" }, { "gemma", "scales", "embeddings by 4.89898" },
+        { "granite", "scales", "attention by 1 / sqrt(11.1111), embeddings by 3, what a branch adds by 0.6, logits by "
+                               "1 / 2.5" },
         { "gemma2", "rope", "base 10000" }, { "gemma2", "layers", "1 of 2 see a window of 16 tokens" },
         { "gemma2", "norms", "before and after attention and MLP, epsilon 1e-06" },
         { "gemma2", "activation", "tanh-GELU" }, { "gemma2", "caps", "scores at 2, logits at 4" },

@@ -81,7 +81,8 @@ static void every_architecture_keeps_its_bits(void **state)
     static const char *const name[] = { "llama_mha", "llama_gqa", "llama_scaled", "llama_scaled_new", "llama_linear",
                                         "llama_bias", "mistral_window", "mistral_wide", "qwen2", "qwen3",
                                         "qwen3_sharded", "gemma3", "smollm3", "olmo2", "internlm2", "phi3",
-                                        "phi3_long", "phi4_mini", "gemma", "gemma2", "llama_f64", "qwen3_fp8",
+                                        "phi3_long", "phi4_mini", "gemma", "granite",
+                                        "gemma2", "llama_f64", "qwen3_fp8",
                                         "llama_fp8_channels", "llama_gptq", "llama_gptq_v2", "qwen2_awq",
                                         "llama_ct_packed", "llama_ct_int8", "llama_nf4", "llama_fp4",
                                         "llama_bnb8" };

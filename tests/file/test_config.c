@@ -56,6 +56,7 @@ static void check_one(const char *name, const gr_config *c, json_t *want)
     assert_true(c->embed_scale == (float)real(want, "embed_scale"));
     assert_true(c->attn_scale == (float)real(want, "attn_scale"));
     assert_true(c->attn_cap == (float)real(want, "attn_cap") && c->logit_cap == (float)real(want, "logit_cap"));
+    assert_true(c->branch_scale == (float)real(want, "branch_scale") && c->logit_div == (float)real(want, "logit_div"));
     assert_false(c->rope_interleaved);
     for (size_t i = 0; i < c->layers; i++)
         assert_int_equal(c->sliding[i], json_is_true(json_array_get(json_object_get(want, "sliding"), i)));
@@ -71,7 +72,7 @@ static void config_json_reads_as_transformers_reads_it(void **state)
     (void)state;
     if (!all)
         fail_msg("want.json: %s; tests run in the root of the repository", e.text);
-    assert_int_equal(json_object_size(all), 28);
+    assert_int_equal(json_object_size(all), 30);
     json_object_foreach(all, name, want) {
         char dir[128];
         gr_config c;
@@ -107,7 +108,8 @@ static void same_when_written(const char *name, const gr_config *c, gr_arch arch
     assert_true(d.tied_head == c->tied_head && d.qkv_bias == c->qkv_bias && d.o_bias == c->o_bias &&
                 d.qk_norm == c->qk_norm && d.sandwich_norms == c->sandwich_norms && d.geglu == c->geglu);
     assert_true(d.rms_eps == c->rms_eps && d.embed_scale == c->embed_scale && d.attn_scale == c->attn_scale);
-    assert_true(d.attn_cap == c->attn_cap && d.logit_cap == c->logit_cap);
+    assert_true(d.attn_cap == c->attn_cap && d.logit_cap == c->logit_cap && d.branch_scale == c->branch_scale);
+    assert_true(d.embed_scale == c->embed_scale && d.attn_scale == c->attn_scale && d.logit_div == c->logit_div);
     assert_memory_equal(d.sliding, c->sliding, c->layers * sizeof *c->sliding);
     for (size_t k = 0; k < 2; k++)          /* a list of factors divides in float32, a formula rounds a step more */
         CHECK_CLOSE(d.inv_freq[k], c->inv_freq[k], c->head_dim / 2, 4 * 0x1p-23);
@@ -257,20 +259,24 @@ static void gguf_metadata_says_the_same(void **state)
     gr_weights_close(w);
 }
 
-/* A GGUF of a small Llama with what `more` adds to its keys. */
-static gram_status read_with(gr_config *c, gr_weights **w, void (*more)(gr_keys *k))
+/* A GGUF of a small model with what `more` adds to its keys. */
+static gram_status read_arch(gr_config *c, gr_weights **w, const char *arch, void (*more)(gr_keys *k))
 {
     static const gr_planned embedding = { "token_embd.weight", GR_F32, 4, 8, false, 0, 0 };
+    static const struct { const char *key; uint32_t value; } sizes[] = {
+        { "block_count", 1 }, { "embedding_length", 8 }, { "feed_forward_length", 8 }, { "context_length", 64 },
+        { "attention.head_count", 2 },
+    };
     char *path = check_tmppath("keys.gguf");
     gr_keys k = { 0 };
     gram_status rc;
 
-    gr_keys_str(&k, "general.architecture", (gr_str){ "llama", 5 });
-    gr_keys_u32(&k, "llama.block_count", 1);
-    gr_keys_u32(&k, "llama.embedding_length", 8);
-    gr_keys_u32(&k, "llama.feed_forward_length", 8);
-    gr_keys_u32(&k, "llama.context_length", 64);
-    gr_keys_u32(&k, "llama.attention.head_count", 2);
+    gr_keys_str(&k, "general.architecture", (gr_str){ arch, strlen(arch) });
+    for (size_t i = 0; i < GR_COUNT(sizes); i++) {
+        char key[64];
+        snprintf(key, sizeof key, "%s.%s", arch, sizes[i].key);
+        gr_keys_u32(&k, key, sizes[i].value);
+    }
     more(&k);
     CHECK_OK(gr_gguf_write(path, &k, &embedding, 1, zeros, NULL, &check_err));
     CHECK_OK(gr_weights_open_gguf(w, path, &check_err));
@@ -278,6 +284,37 @@ static gram_status read_with(gr_config *c, gr_weights **w, void (*more)(gr_keys 
     gr_keys_clear(&k);
     free(path);
     return rc;
+}
+
+static gram_status read_with(gr_config *c, gr_weights **w, void (*more)(gr_keys *k))
+{
+    return read_arch(c, w, "llama", more);
+}
+
+static void granites(gr_keys *k)
+{
+    gr_keys_f32(k, "granite.attention.scale", 0);
+    gr_keys_f32(k, "granite.embedding_scale", 12);
+    gr_keys_f32(k, "granite.residual_scale", 0.5f);
+    gr_keys_f32(k, "granite.logit_scale", 8);
+}
+
+static void without_rope(gr_keys *k) { gr_keys_bool(k, "granite.rope.scaling.finetuned", false); }
+
+/* llama.cpp's switch of Granite's rope is a key that says nothing elsewhere. */
+static void granites_keys_are_read(void **state)
+{
+    gr_config c;
+    gr_weights *w;
+
+    (void)state;
+    CHECK_OK(read_arch(&c, &w, "granite", granites));
+    assert_true(c.attn_scale == 0.5f && c.embed_scale == 12 && c.branch_scale == 0.5f && c.logit_div == 8);
+    gr_config_clear(&c);
+    gr_weights_close(w);
+    assert_int_equal(read_arch(&c, &w, "granite", without_rope), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "granite.rope.scaling.finetuned"));
+    gr_weights_close(w);
 }
 
 static void of_a_scale(gr_keys *k) { gr_keys_f32(k, "llama.attention.output_scale", 4); }
@@ -471,6 +508,11 @@ static void what_is_not_supported_is_named(void **state)
           "bidirectional" },
         { "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"rope_theta\": 5}}", GRAM_EFORMAT,
           "full_attention" },
+        { "{\"model_type\": \"granite\", \"logits_scaling\": 0}", GRAM_EFORMAT,
+          "\"logits_scaling\" is not a positive number" },
+        { "{\"model_type\": \"granite\", \"residual_multiplier\": 1e-9}", GRAM_EFORMAT, "from 1e-06 to 1e+06" },
+        { "{\"model_type\": \"llama\", \"residual_multiplier\": 0.22}", GRAM_EUNSUPPORTED,
+          "\"residual_multiplier\" is set" },
         { "{\"model_type\": \"gemma\", \"hidden_act\": \"gelu_new\"}", GRAM_EUNSUPPORTED, "\"gelu_new\"" },
         { "{\"model_type\": \"gemma\", \"hidden_act\": \"gelu\", \"hidden_activation\": \"gelu\"}",
           GRAM_EUNSUPPORTED, "\"hidden_activation\" is \"gelu\"" },
@@ -566,6 +608,7 @@ int main(void)
         cmocka_unit_test(config_json_reads_as_transformers_reads_it),
         cmocka_unit_test(gguf_metadata_says_the_same),
         cmocka_unit_test(keys_of_a_gguf_are_not_passed_over),
+        cmocka_unit_test(granites_keys_are_read),
         cmocka_unit_test(a_template_of_a_gguf_is_a_text),
         cmocka_unit_test(a_config_that_is_written_reads_the_same),
         cmocka_unit_test(the_factors_of_a_scaling_are_recognised),

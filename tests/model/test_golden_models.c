@@ -213,7 +213,7 @@ static void agrees_with_transformers(void **state)
 {
     /* A window, norms of heads, norms behind a branch, LongRoPE, experts, a bias, a quantised file. */
     static const char *const emulated[] = { "llama_gqa", "llama_bias", "mistral_window", "qwen3", "gemma3", "olmo2",
-                                            "phi3_long", "qwen3_moe", "gguf_q4_0" };
+                                            "granite", "phi3_long", "qwen3_moe", "gguf_q4_0" };
     const char *dir = *state;
     bool taken = check_some(2, 1) == 2;
     struct golden g;
@@ -372,11 +372,12 @@ int main(int argc, char **argv)
         MODEL("qwen3_head320"), MODEL("gemma3_head512"), MODEL("smollm3"), MODEL("smollm3_old"),
         MODEL("olmo2"), MODEL("internlm2"),
         MODEL("phi3"), MODEL("phi3_long"), MODEL("phi4_mini"), MODEL("gemma2"), MODEL("gemma2_untied"), MODEL("gemma"),
+        MODEL("granite"),
         MODEL("qwen3_moe"), MODEL("qwen3_moe_stacked"),
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"), MODEL("gguf_gemma2"),
-        MODEL("gguf_gemma"), MODEL("gguf_phi3"), MODEL("gguf_phi4_mini"),
+        MODEL("gguf_gemma"), MODEL("gguf_granite"), MODEL("gguf_phi3"), MODEL("gguf_phi4_mini"),
         MODEL("gguf_qwen3_moe"), MODEL("gguf_few_bits"), MODEL("gguf_grids"),
         cmocka_unit_test(a_multimodal_file_gives_the_same_bits),
         cmocka_unit_test(a_text_has_the_rope_of_its_length),

@@ -150,7 +150,8 @@ static void check_subject(const char *dir, gr_linear_mode mode, gr_rows_way way,
 static void scores_do_not_depend_on_neighbours(void **state)
 {
     static const char *const dirs[] = { "qwen3", "gemma3", "llama_gqa", "mistral_window", "qwen2", "smollm3", "olmo2",
-                                        "internlm2", "gemma", "gemma2", "phi3_long", "phi4_mini", "qwen3_moe",
+                                        "internlm2", "gemma", "gemma2", "granite",
+                                        "phi3_long", "phi4_mini", "qwen3_moe",
                                         "qwen3_moe_stacked" };
     static const gr_linear_mode modes[] = { GR_LINEAR_F32, GR_LINEAR_BF16, GR_LINEAR_INT8 };
 

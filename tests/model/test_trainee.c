@@ -87,18 +87,18 @@ static double dot(const float *a, const float *b, size_t n)
 /* The loss of n sequences, its gradients added; their logits' difference stays in d[n]. */
 static double step(struct subject *s, const gr_seq *seq, size_t n, double *d)
 {
-    size_t C = gr_model_config(s->model)->width;
+    const gr_config *cfg = gr_model_config(s->model);
+    size_t C = cfg->width;
     const float *hidden, *a = gr_trainee_head(s->t, PREFERRED), *b = gr_trainee_head(s->t, OTHER);
     float *dhidden = gr_calloc(n * C, sizeof *dhidden);
-    float cap = gr_model_config(s->model)->logit_cap;
     double loss = 0;
     gr_forest f;
 
     CHECK_OK(gr_forest_init(&f, seq, n, gr_model_config(s->model)->far.after, NULL, GR_SAVE_SHARED, &check_err));
     CHECK_OK(gr_trainee_forward(s->t, &f, f.leaf_row, n, &hidden, &check_err));
     for (size_t i = 0; i < n; i++) {
-        double za = gr_capped(dot(hidden + i * C, a, C), cap), zb = gr_capped(dot(hidden + i * C, b, C), cap), dd;
-        double steep_a = gr_cap_slope(za, cap), steep_b = gr_cap_slope(zb, cap);
+        double za = gr_model_logit(cfg, dot(hidden + i * C, a, C)), zb = gr_model_logit(cfg, dot(hidden + i * C, b, C));
+        double steep_a = gr_model_logit_slope(cfg, za), steep_b = gr_model_logit_slope(cfg, zb), dd;
         d[i] = za - zb;
         loss += log1p(exp(-d[i])) + eps * d[i];
         dd = 1 / (1 + exp(-d[i])) - 1 + eps;
@@ -153,7 +153,7 @@ static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", 
                                     "../models/qwen3_head320", "../models/gemma3_head512",
                                     "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/phi3_long",
                                     "../models/phi4_mini", "../models/internlm2",
-                                    "../models/gemma",
+                                    "../models/gemma", "../models/granite",
                                     "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked" };
 
 static void gradients_are_pytorchs(void **state)

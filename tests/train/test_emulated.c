@@ -89,7 +89,8 @@ static void score(const struct bound *b, gr_rows_way way, struct scores *out)
 static void scores_are_the_cpus(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "gemma3", "qwen3", "mistral_window", "qwen2", "smollm3", "olmo2",
-                                        "internlm2", "gemma", "gemma2", "phi3", "phi3_long", "phi4_mini", "llama_bias",
+                                        "internlm2", "gemma", "gemma2", "granite",
+                                        "phi3", "phi3_long", "phi4_mini", "llama_bias",
                                         "qwen3_moe", "qwen3_moe_stacked" };
 
     (void)state;

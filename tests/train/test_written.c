@@ -145,6 +145,7 @@ static void check_family(const char *name)
 static void stored_log_probabilities_are_the_trainers(void **state)
 {
     static const char *const family[] = { "llama_gqa", "qwen2", "qwen3", "mistral_window", "gemma", "gemma2", "gemma3",
+                                          "granite",
                                           "smollm3", "olmo2", "internlm2", "phi3" };
 
     (void)state;
