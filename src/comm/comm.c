@@ -2,6 +2,7 @@
  *
  * All is made of one thing: everyone sends a block to everyone, or to some, and waits until what is meant for it has
  * come. Blocks are copied, so that when a process is gone no memory of the caller's is waited for. */
+#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,9 +165,16 @@ gram_status gr_dist_settle(gr_dist *d, size_t n, gram_err *err)
     return rc;
 }
 
+/* MPI counts bytes in an int. */
+static gram_status check_count(size_t bytes, gram_err *err)
+{
+    return bytes <= INT_MAX ? GRAM_OK : gr_fail(err, GRAM_ELIMIT, "%zu bytes for another process: at most %d go in one "
+                                                "message", bytes, INT_MAX);
+}
+
 gram_status gr_dist_post(gr_dist *d, size_t at, bool sends, size_t peer, void *p, size_t bytes, gram_err *err)
 {
-    gram_status rc = GRAM_OK;
+    gram_status rc = check_count(bytes, err);
     int code;
 
     while (!rc && !gr_dist_lock(d))
@@ -190,6 +198,9 @@ gram_status gr_dist_all(gr_dist *d, const void *mine, void *all, size_t bytes, g
         memmove(all, mine, bytes);
         return GRAM_OK;
     }
+    rc = check_count(bytes, err);
+    if (rc)
+        return rc;
     block = gr_calloc(size, bytes);
     if (!block)
         return gr_nomem(err, "processes");

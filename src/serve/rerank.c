@@ -1,5 +1,5 @@
 /* rerank.c - a query and documents, best first: vLLM, Cohere, Jina and llama.cpp in one answer, whose fields are the
- * union of theirs; and SGLang's, which is a list, where its field "instruct" is there.
+ * union of theirs; and SGLang's, which is a list, where its field "instruct" is there and not null.
  *
  * To a judge of answers the query is the prompt and each document a response. */
 #include <string.h>
@@ -12,8 +12,8 @@ static int read_document(gr_req *r, json_t *d, const char *name, const char **ou
     json_t *text = json_is_object(d) ? json_object_get(d, "text") : d;
 
     if (!json_is_string(text))
-        return text && text != r->odd ? gr_refuse(r, 422, name, "%s must be a string, or an object with text", name)
-                                      : gr_refuse_text(r, text, name);
+        return !text || text != r->odd ? gr_refuse(r, 422, name, "%s must be a string, or an object with text", name)
+                                       : gr_refuse_text(r, text, name);
     *out = json_string_value(text);
     return 0;
 }
@@ -92,6 +92,7 @@ int gr_rerank(gr_req *r)
     gram_prompt prompt;
     gr_rewards *w;
     const char *instruct;
+    bool sglang;
     int rc = gr_read_string(r, "instruct", "", &instruct);
 
     if (!rc)
@@ -115,5 +116,6 @@ int gr_rerank(gr_req *r)
     }
     if (!rc)
         rc = gr_rewards_references(r, w);
-    return rc ? rc : gr_rewards_ask(r, w, json_object_get(r->in, "instruct") ? answer_sglang : answer);
+    sglang = gr_field(r, (const char *[]){ "instruct", NULL }) != NULL;
+    return rc ? rc : gr_rewards_ask(r, w, sglang ? answer_sglang : answer);
 }

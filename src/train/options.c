@@ -400,6 +400,9 @@ gram_status gr_options_check(gram_stage stage, const gram_train_options *o, gram
     if (stage != GRAM_STAGE_FINETUNE && o->model.truncate == GRAM_TRUNCATE_BALANCED)
         return gr_fail(err, GRAM_EARG, "truncate: %s: wanted error or drop, found balanced",
                        stage == GRAM_STAGE_ALIGN ? "a policy answers whole prompts" : "stage 1 writes whole answers");
+    if (gram_loss_is_policy(o->loss) && o->model.truncate == GRAM_TRUNCATE_BALANCED)
+        return gr_fail(err, GRAM_EARG, "truncate: %s learns to write whole answers: wanted error or drop, found "
+                       "balanced", gram_loss_name(o->loss));
     return stage == GRAM_STAGE_ALIGN ? gr_options_check_align(o, err) : GRAM_OK;
 }
 

@@ -506,6 +506,22 @@ static void what_has_no_use_is_refused(void **state)
     }
 }
 
+/* A policy's texts are not cut: said before the model is looked for, and not at the first row that is too long. */
+static void a_policy_learns_whole_answers(void **state)
+{
+    static const gram_loss what[] = { GRAM_LOSS_DPO, GRAM_LOSS_IPO, GRAM_LOSS_SIMPO, GRAM_LOSS_KTO, GRAM_LOSS_BT };
+    gram_train_options o;
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(what); i++) {
+        gram_train_options_init(&o, GRAM_STAGE_FINETUNE);
+        gram_train_options_set_loss(&o, what[i]);
+        o.model.truncate = GRAM_TRUNCATE_BALANCED;
+        assert_true(gram_finetune("nowhere", pairs, "nowhere-out", &o, NULL, &check_err) != GRAM_OK);
+        assert_int_equal(strstr(check_err.text, "wanted error or drop, found balanced") != NULL, i < 4);
+    }
+}
+
 /* The tiny model a few steps on: another one with the same vocabulary. */
 static int make_model_b(void)
 {
@@ -566,6 +582,7 @@ int main(void)
         cmocka_unit_test(defaults_are_what_the_help_says),
         cmocka_unit_test(what_is_out_of_range_is_named),
         cmocka_unit_test(what_has_no_use_is_refused),
+        cmocka_unit_test(a_policy_learns_whole_answers),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

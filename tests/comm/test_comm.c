@@ -1,5 +1,6 @@
 /* test_comm.c - what goes between processes: the sums and copies of comm.h, alone and in four processes that mpirun
  * starts, or gr_dist_run(); what the others say when one fails, dies or hangs. */
+#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <time.h>
@@ -25,6 +26,18 @@ static void blocks_arrive_in_the_order_of_the_ranks(void **state)
     assert_int_equal(first, 5);
     CHECK_OK(gr_dist_barrier(d, &check_err));
     free(all);
+}
+
+/* An int would be another number of bytes. */
+static void more_than_a_message_holds_is_refused(void **state)
+{
+    char one = 0;
+
+    (void)state;
+    if (size == 1)
+        return;
+    assert_int_equal(gr_dist_all(d, &one, &one, (size_t)INT_MAX + 2, &check_err), GRAM_ELIMIT);
+    assert_non_null(strstr(check_err.text, "2147483649 bytes"));
 }
 
 /* 1e16 + 1 - 1e16 is 0 in this order and 1 in others. */
@@ -181,6 +194,7 @@ static int run_shared(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_arrive_in_the_order_of_the_ranks),
+        cmocka_unit_test(more_than_a_message_holds_is_refused),
         cmocka_unit_test(sums_add_from_the_first_rank_on),
         cmocka_unit_test(own_values_are_the_sum_of_all_in_order),
         cmocka_unit_test(values_of_owners_reach_all),

@@ -471,6 +471,21 @@ static void equal_answers_are_equal(void **state)
     json_decref(out);
 }
 
+static void a_document_without_a_text_is_there(void **state)
+{
+    static const char *const bad[] = { "{\"title\":\"t\"}", "{\"text\":null}", "{\"text\":3}", "3", "null" };
+    char body[128];
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(bad); i++) {
+        json_t *out;
+        snprintf(body, sizeof body, "{\"query\":\"q\",\"documents\":[%s]}", bad[i]);
+        out = refused("/rerank", body);
+        says(out, "error.message", "documents[0] must be a string, or an object with text");
+        json_decref(out);
+    }
+}
+
 /* A thousand prompts of one length: each is read about once. */
 static void groups_take_linear_time(void **state)
 {
@@ -659,6 +674,7 @@ int main(void)
         cmocka_unit_test(one_text_may_be_refused),
         cmocka_unit_test(one_scale_an_answer),
         cmocka_unit_test(equal_answers_are_equal),
+        cmocka_unit_test(a_document_without_a_text_is_there),
         cmocka_unit_test(groups_take_linear_time),
         cmocka_unit_test(fields_that_nobody_reads),
         cmocka_unit_test(a_reference_is_not_left_out),

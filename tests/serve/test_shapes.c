@@ -418,6 +418,9 @@ static void reranking(void **state)
     out = ask("/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"yyyy\"],\"instruct\":\"i\"}");
     assert_true(number(out, "0.score") >= number(out, "1.score"));
     json_decref(out);
+    out = ask("/v1/rerank", "{\"query\":\"q\",\"documents\":[\"x\",\"yyyy\"],\"instruct\":null}");     /* not there */
+    assert_true(number(out, "results.0.relevance_score") >= number(out, "results.1.relevance_score"));
+    json_decref(out);
     use_head(1000000);                      /* with so much taken away, each has the probability 0, and one is best */
     for (int back = 0; back < 2; back++) {
         out = ask("/v1/rerank", back ? "{\"query\":\"q\",\"documents\":[\"zz\",\"yyyy\",\"x\"],\"activation\":false}"
