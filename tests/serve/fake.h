@@ -255,7 +255,8 @@ static gram_status fake_labels(gr_engine *e, const int32_t *const *token, const 
 
 /* Each answer is "The answer is A. \xe2\x9c\x93" with the check mark in two tokens; then it ends its turn. The first
  * call has no token, as while a prompt is read. Answer k of the prompt NAN k has a logit that is none, and so has
- * the token 200 of a text that is read. */
+ * the token 200 of a text that is read. To the prompt MUTE, and to one that begins with the token 7, it ends its turn
+ * at once. */
 static const char *const fake_token[] = { "The", " answer", " is", " A", ".", " \xe2\x9c", "\x93" };
 struct fake_answer { gr_buf text; size_t at, shown; bool ended; };
 struct gram_writer {
@@ -307,6 +308,8 @@ static gram_status fake_writer_open(gr_engine *e, gram_writer **out, const gram_
         fake_writer_close(w);
         return gr_nomem(err, "writer");
     }
+    for (size_t k = 0; k < w->how.n && (strstr(prompt, "MUTE") || (o->id && o->id[0] == 7)); k++)
+        w->answer[k].at = GR_COUNT(fake_token);
     *tokens = o->id ? o->n_ids : strlen(prompt);
     *out = w;
     return GRAM_OK;
@@ -403,6 +406,8 @@ struct gram_reasoner { gram_rationale_options o; };
 struct gram_reasoning { gram_rationale_options o; double m; bool broken, slow; size_t at, from; gram_reasoned out; };
 static const char *const fake_reason[] = { "Because", " \xe2\x9c\x93", " <b>A</b>", " is better." };
 
+static size_t fake_rationale_most;          /* tokens of a rationale, as the last reasoner was told */
+
 static gram_status fake_reasoner_open(gr_engine *e, gram_reasoner **out, const gram_rationale_options *o, gram_err *err)
 {
     if (e->rewards)
@@ -411,6 +416,7 @@ static gram_status fake_reasoner_open(gr_engine *e, gram_reasoner **out, const g
     if (!*out)
         return gr_nomem(err, "reasoner");
     (*out)->o = *o;
+    fake_rationale_most = o->max_tokens;
     return GRAM_OK;
 }
 

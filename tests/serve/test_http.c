@@ -277,6 +277,38 @@ static void a_full_queue(void **state)
     stop(NULL);
 }
 
+/* From what waits: 0.3 tokens a byte of what both orders of a pair hold, 256 bytes of the judge's own words among
+ * them, at 1000 tokens a second before anything was measured. */
+static void a_full_queue_says_when(void **state)
+{
+    static const struct { size_t bytes; const char *said; } wait[] = {  /* of each of the four texts */
+        { 10200, "Retry-After: 25\r\n" },        /* (256 + 4 * 10200) * 2 * 0.3 / 1000 = 24.6 */
+        { 10353, "Retry-After: 26\r\n" },        /* 25.003, with the four letters of HELD */
+        { 40000, "Retry-After: 60\r\n" },        /* and no more */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(wait); i++) {
+        gr_buf body = { 0 };
+        int fd;
+        start(&(gr_serve_options){ .max_queue = 1 }, "fake");
+        fd = dial();
+        assert_true(gr_buf_printf(&body, "{\"prompt\":\"%0*d\",\"criteria\":\"%0*d\",\"a\":\"HELD%0*d\","
+                                  "\"b\":\"%0*d\"}", (int)wait[i].bytes, 0, (int)wait[i].bytes, 0,
+                                  (int)wait[i].bytes, 0, (int)wait[i].bytes, 0));
+        post(fd, "/v1/score", "", body.p);
+        WAIT_FOR(fake_held == 1);
+        assert_int_equal(one("/v1/score", "", PAIR), 429);
+        if (!strstr(text, wait[i].said))
+            fail_msg("wanted %s, found %.300s", wait[i].said, text);
+        let_pass(1);
+        assert_int_equal(answer(fd, text), 200);
+        close(fd);
+        gr_buf_clear(&body);
+        stop(NULL);
+    }
+}
+
 static void a_late_answer(void **state)
 {
     int fd = 0;
@@ -632,6 +664,7 @@ int main(void)
         cmocka_unit_test_teardown(a_bad_neighbour_fails_alone, stop),
         cmocka_unit_test_teardown(a_client_that_leaves_frees_its_work, stop),
         cmocka_unit_test_teardown(a_full_queue, stop),
+        cmocka_unit_test_teardown(a_full_queue_says_when, stop),
         cmocka_unit_test_teardown(a_late_answer, stop),
         cmocka_unit_test_teardown(small_requests_do_not_wait_for_large_ones, stop),
         cmocka_unit_test_teardown(a_score_does_not_wait_for_many_prompts, stop),

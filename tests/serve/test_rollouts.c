@@ -313,6 +313,10 @@ static void criteria_reach_the_judge(void **state)
                            "{\"prompt\":\"p\",\"criteria\":\"c\",\"a\":\"x\",\"b\":\"yy\"}]}");
     assert_true(json_is_true(at(out, "data.0.flipped")) && json_is_false(at(out, "data.1.flipped")));
     json_decref(out);
+    out = ask("/v1/score", "{\"criteria\":\"FLIP\",\"pairs\":["          /* none, whatever the request says for all */
+                           "{\"prompt\":\"p\",\"criteria\":\"\",\"a\":\"x\",\"b\":\"yy\"}]}");
+    assert_true(json_is_false(at(out, "data.0.flipped")));
+    json_decref(out);
     out = refused("/v1/reward", "{\"prompt\":\"p\",\"criteria\":3,\"responses\":[\"x\",\"yy\"]}");
     assert_string_equal(string(out, "error.param"), "criteria");
     json_decref(out);

@@ -670,6 +670,76 @@ static void rationales(void **state)
     json_decref(out);
 }
 
+/* An answer is read once, and no other reading contradicts that; what was cut of it is said of it alone. */
+static void a_head_reads_once(void **state)
+{
+    static const char *const body[] = {
+        "{\"prompt\":\"p\",\"responses\":[\"x\",\"FLIP CUT\"]}",
+        "{\"prompt\":\"p\",\"responses\":[\"x\",\"FLIP CUT\"],\"reference\":\"yyy\"}",
+    };
+    json_t *out;
+
+    (void)state;
+    use_head(0);
+    for (size_t i = 0; i < GR_COUNT(body); i++) {
+        out = ask("/v1/reward", body[i]);
+        for (size_t k = 0; k < 2; k++) {
+            json_t *one = json_array_get(json_object_get(out, "data"), k);
+            assert_true(json_is_false(json_object_get(one, "flipped")));
+            assert_true(json_is_true(json_object_get(one, "truncated")) == (k == 1));
+        }
+        json_decref(out);
+    }
+    out = ask("/v1/rank", body[0]);
+    CLOSE(number(out, "flip_rate"), 0);
+    json_decref(out);
+    use_judge();
+}
+
+/* Without a length a rationale has the library's, or what the server writes at most where that is less. */
+static void a_rationale_has_a_usual_length(void **state)
+{
+    static const char ask_it[] = "{\"prompt\":\"p\",\"a\":\"x\",\"b\":\"y\",\"rationale\":true}";
+    gr_serve_options before = options;
+    gram_rationale_options usual;
+
+    (void)state;
+    gram_rationale_options_init(&usual);
+    json_decref(ask("/v1/score", ask_it));
+    assert_int_equal(fake_rationale_most, 16);
+    options.max_new_tokens = usual.max_tokens + 1;
+    json_decref(ask("/v1/score", ask_it));
+    assert_int_equal(fake_rationale_most, usual.max_tokens);
+    options = before;
+}
+
+/* Asked for, the log-probabilities of an answer that has no token are none, and not missing. */
+static void an_empty_answer_has_empty_logprobs(void **state)
+{
+    static const char *const list[] = { "tokens", "token_logprobs", "top_logprobs", "text_offset" };
+    json_t *out;
+
+    (void)state;
+    for (int asked = 0; asked < 2; asked++) {
+        out = ask("/v1/completions", asked ? "{\"prompt\":[7],\"logprobs\":1}" : "{\"prompt\":[7]}");
+        assert_string_equal(string(out, "choices.0.text"), "");
+        assert_string_equal(string(out, "choices.0.finish_reason"), "stop");
+        for (size_t i = 0; i < GR_COUNT(list) && asked; i++) {
+            const json_t *none = json_object_get(at(out, "choices.0.logprobs"), list[i]);
+            assert_true(json_is_array(none) && json_array_size(none) == 0);
+        }
+        assert_true(asked || json_is_null(at(out, "choices.0.logprobs")));
+        json_decref(out);
+        out = ask("/v1/chat/completions", asked ? "{\"messages\":[{\"role\":\"user\",\"content\":\"MUTE\"}],"
+                                                  "\"logprobs\":true}"
+                                                : "{\"messages\":[{\"role\":\"user\",\"content\":\"MUTE\"}]}");
+        assert_true(asked ? json_is_array(at(out, "choices.0.logprobs.content")) &&
+                            json_array_size(at(out, "choices.0.logprobs.content")) == 0
+                          : json_is_null(at(out, "choices.0.logprobs")));
+        json_decref(out);
+    }
+}
+
 /* What a rationale is asked with: each must be refused, and by its name. */
 static void rationales_that_cannot_be_meant(void **state)
 {
@@ -911,6 +981,9 @@ int main(void)
         cmocka_unit_test(vllm),
         cmocka_unit_test(label_probabilities),
         cmocka_unit_test(reranking),
+        cmocka_unit_test(a_head_reads_once),
+        cmocka_unit_test(a_rationale_has_a_usual_length),
+        cmocka_unit_test(an_empty_answer_has_empty_logprobs),
         cmocka_unit_test(trainers),
         cmocka_unit_test(chat),
         cmocka_unit_test(completions), cmocka_unit_test(offsets_are_of_characters),
