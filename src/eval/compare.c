@@ -174,8 +174,10 @@ static gram_status match(comparison *c, gram_err *err)
             c->row[c->n++] = (both){ x, y };
         for (int k = 0; k < 2 && !order; k++) {
             const gr_eval_row *r = k ? &y->row : &x->row;
-            c->one_order[k] += !r->dropped && !r->rewarded && !gr_eval_both(r);
-            c->cut[k] += r->truncated && !x->row.dropped && !y->row.dropped;
+            if (x->row.dropped || y->row.dropped)
+                break;
+            c->one_order[k] += !r->rewarded && !gr_eval_both(r);
+            c->cut[k] += r->truncated;
         }
     }
     c->alone[0] += a->n - i;

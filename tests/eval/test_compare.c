@@ -14,7 +14,7 @@ typedef struct {
     double preference;
     bool dropped;
     uint64_t text;
-    bool once;                          /* in one order */
+    bool once, rewarded;                /* in one order; by a reward model, which knows none */
 } judged;
 
 static char *rows_file(const char *name, const judged *row, size_t n)
@@ -28,7 +28,7 @@ static char *rows_file(const char *name, const judged *row, size_t n)
                           .p_forward = row[i].preference, .p_swapped = row[i].once ? NAN : row[i].preference,
                           .consistent = true,
                           .chosen_chars = 3, .rejected_chars = 4, .cell = -1, .dropped = row[i].dropped,
-                          .texts = row[i].text };
+                          .texts = row[i].text, .rewarded = row[i].rewarded };
         snprintf(id, sizeof id, "%s", row[i].id);
         assert_true(gr_eval_row_write(&b, &r, row[i].file, 7));
     }
@@ -151,6 +151,21 @@ static void files_count_alike(void **state)
     free(table), free(a), free(b);
 }
 
+/* What is said of one order is of rows that are compared, and of judges that read orders. */
+static void one_order_is_of_what_is_compared(void **state)
+{
+    const judged once[] = { { "x.jsonl", "a", 1, 0.9, .once = true }, { "x.jsonl", "b", 2, 0.9, .once = true } };
+    const judged other[] = { { "x.jsonl", "a", 1, 0.4, .once = true, .rewarded = true },
+                             { "x.jsonl", "b", 2, 0.4, .once = true, .dropped = true } };
+    char *a = rows_file("once.jsonl", once, 2), *b = rows_file("other.jsonl", other, 2), *table;
+
+    (void)state;
+    CHECK_OK(gr_eval_compare(a, b, NULL, NULL, NULL, &table, &check_err));
+    assert_non_null(strstr(table, "A read 1 row in one order alone"));
+    assert_null(strstr(table, "B read"));
+    free(table), free(a), free(b);
+}
+
 /* B alone right on n rows, A alone on none: of five rows that is a chance of 1 in 16, of six of 1 in 32; and what is
  * alike on ten is not known to be alike on all. */
 static void few_rows_decide_nothing(void **state)
@@ -244,7 +259,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_difference_is_paired_and_clustered),
         cmocka_unit_test(a_better_judge_is_called_so),
-        cmocka_unit_test(files_count_alike),
+        cmocka_unit_test(files_count_alike), cmocka_unit_test(one_order_is_of_what_is_compared),
         cmocka_unit_test(few_rows_decide_nothing),
         cmocka_unit_test(other_texts_are_other_rows),
         cmocka_unit_test(what_cannot_be_compared_is_said),
