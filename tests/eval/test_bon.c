@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "check.h"
 #include "eval/bon.h"
+#include "eval/bootstrap.h"
 
 /* The value of the best of a set by key, ties shared, over all sets of n of N: by counting bits. */
 static double enumerated(const double *key, const double *value, size_t N, size_t n)
@@ -71,6 +72,23 @@ static void ends_of_the_range(void **state)
         assert_true(fabs(gr_best_of(key, value, 1024, n) - mean) < 1e-12);
     assert_true(fabs(gr_best_of(value, value, 1024, 1024) - top) < 1e-12);
     assert_true(fabs(gr_best_of(value, value, 1024, 1) - mean) < 1e-12);
+}
+
+/* The points lie between the draws that they fall between: of 41 draws the 2.5 % point is the second. */
+static void points_between_the_draws(void **state)
+{
+    double draw[41], three[] = { 2, 0, 1 };
+    gram_interval v;
+
+    (void)state;
+    for (size_t i = 0; i < 41; i++)
+        draw[i] = (double)(40 - i);
+    v = gr_boot_interval(7, draw, 41);
+    assert_true(v.value == 7 && fabs(v.low - 1) < 1e-12 && fabs(v.high - 39) < 1e-12);
+    v = gr_boot_interval(7, three, 3);
+    assert_true(fabs(v.low - 0.05) < 1e-12 && fabs(v.high - 1.95) < 1e-12);
+    v = gr_boot_interval(7, three, 1);
+    assert_true(v.low == 0 && v.high == 0);
 }
 
 /* 400 prompts whose gold rewards are normal: the interval of the mean is that of theory, within the error of 2,000
@@ -238,7 +256,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_estimate_is_the_enumeration), cmocka_unit_test(ends_of_the_range),
-        cmocka_unit_test(intervals_are_those_of_a_mean), cmocka_unit_test(rows_of_a_prompt_go_together),
+        cmocka_unit_test(intervals_are_those_of_a_mean),
+        cmocka_unit_test(points_between_the_draws), cmocka_unit_test(rows_of_a_prompt_go_together),
         cmocka_unit_test(which_prompts_are_in), cmocka_unit_test(each_column_has_its_key),
         cmocka_unit_test(it_is_shown),
     };

@@ -58,6 +58,10 @@ static void shared_prompts_widen(void **state)
     /* G = 4 sums of d: 1 1 -1 -1; V = 4/3 * 4, V0 = 8/7 * 2, so n* = 8 / (7/3) * (t7 / t3)^2 */
     NEAR(gr_eval_mean(pairs, 8).low, gr_eval_wilson(0.5, 24.0 / 7 * pow(2.364624252 / 3.182446305, 2)).low);
     NEAR(gr_eval_mean(one, 8).low, gr_eval_wilson(1, 1).low);
+    for (size_t i = 0; i < 6; i++)                      /* all alike, of prompts with four rows, one and one */
+        one[i].cluster = i < 4 ? 7 : i;
+    one[4].cluster = 8;
+    NEAR(gr_eval_mean(one, 6).low, gr_eval_wilson(1, 6 * 6 / 18.0).low);
     assert_true(isnan(gr_eval_mean(one, 0).value));
 }
 
@@ -119,6 +123,23 @@ static void a_bin_has_clusters(void **state)
     NEAR(s.bin[14].accuracy.value, 1);
     NEAR(s.bin[14].accuracy.low, gr_eval_wilson(1, 2).low);
     assert_true(isnan(s.bin[13].accuracy.low) && isnan(s.bin[13].confidence));
+}
+
+/* Of a row that was read in one order the first seat is that of the order. */
+static void first_seat_of_one_order(void **state)
+{
+    static const struct { double forward, swapped, first; } one[] = {
+        { 0.9, NAN, 1 }, { 0.1, NAN, 0 }, { 0.5, NAN, 0.5 }, { NAN, 0.9, 0 }, { NAN, 0.1, 1 }, { NAN, 0.5, 0.5 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < GR_COUNT(one); i++) {
+        gr_eval_row r = row(one[i].forward, one[i].swapped, 1);
+        gr_eval_stats s;
+        r.preference = isnan(one[i].forward) ? one[i].swapped : one[i].forward;
+        CHECK_OK(gr_eval_stats_of(&r, (size_t[]){ 0 }, 1, &s, &check_err));
+        assert_true(s.first_seat.value == one[i].first && isnan(s.flip_rate.value));
+    }
 }
 
 static void nothing_is_nan(void **state)
@@ -278,7 +299,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wilson_by_hand), cmocka_unit_test(student_by_table), cmocka_unit_test(shared_prompts_widen),
         cmocka_unit_test(combine_by_hand), cmocka_unit_test(stats_by_hand),
-        cmocka_unit_test(a_bin_has_clusters), cmocka_unit_test(nothing_is_nan),
+        cmocka_unit_test(a_bin_has_clusters),
+        cmocka_unit_test(first_seat_of_one_order), cmocka_unit_test(nothing_is_nan),
         cmocka_unit_test(golden_numbers), cmocka_unit_test(worst_rows_come_first),
         cmocka_unit_test(a_seat_is_no_opinion), cmocka_unit_test(votes_are_counted), cmocka_unit_test(spreads_overlap)
     };

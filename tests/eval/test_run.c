@@ -270,9 +270,58 @@ static void ties_as_upstream(void **state)
                                 .preference = c / 3 < c % 3 ? 0.2 : c / 3 == c % 3 ? 0.5 : 0.9 };
     CHECK_OK(gr_rules_apply(GR_RULES_RMBENCH, row, 9, &r, &check_err));
     CHECK_NEAR(r.score[0].score.value, 1.0 / 3, 1e-12);
+    for (int c = 5; c < 9; c++)                         /* the rest of another item is no end of this one */
+        row[c].prompt = 1;
+    CHECK_OK(gr_rules_apply(GR_RULES_RMBENCH, row, 9, &r, &check_err));
+    assert_true(isnan(r.score[0].score.value));
     row[4].dropped = true;
     CHECK_OK(gr_rules_apply(GR_RULES_RMBENCH, row, 9, &r, &check_err));
     assert_true(isnan(r.score[0].score.value) && r.notes == 3);
+}
+
+/* Two pairs for each of n prompts of Ties, tied and ref: what is right has the rewards right[0] and right[1], and what
+ * is wrong that much less than the lesser; of the last prompt that much more. */
+static void ties_of(gr_eval_row *row, char id[][16], size_t n, double less)
+{
+    static char ties[] = "Ties";
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < 4; k++) {
+            double right = k == 1 ? 1.5 : 1, wrong = i + 1 < n ? 1 - less : 1 + less;
+            char *name = id[4 * i + k];
+            snprintf(name, 16, "%s:%zu#%zu", k < 2 ? "tied" : "ref", i, k % 2);
+            row[4 * i + k] = (gr_eval_row){ .id = name, .subset = ties, .prompt = 2 * i + k / 2, .cell = (int)(k % 2),
+                                            .cells = 2, .rewarded = true, .reward = { k > 1 ? 1 : right, wrong },
+                                            .logit_margin = right - wrong };
+        }
+}
+
+/* All of four prompts but one are won by far: without the one the score is 1.01, the most there is, and the interval is
+ * the jackknife's. Where all are won it ends there, and not below. */
+static void ties_interval_is_the_jackknifes(void **state)
+{
+    gr_eval_row row[16];
+    char id[16][16];
+    gr_rule_result r;
+    double margin = tanh(100 / 0.5 - 1), lost = tanh(-100 / 0.5 - 1);
+    double all = 0.75 * 1 + 0.01 * (3 * margin + lost) / 4, without = 2.0 / 3 + 0.01 * (2 * margin + lost) / 3;
+    double mean = (1 + 0.01 * margin + 3 * without) / 4, squares, half;
+
+    (void)state;
+    ties_of(row, id, 4, 100);
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, 16, &r, &check_err));
+    squares = pow(1 + 0.01 * margin - mean, 2) + 3 * pow(without - mean, 2);
+    half = 1.959963984540054 * sqrt(squares * 3 / 4);
+    for (size_t k = 0; k < r.n; k++)
+        if (!strcmp(r.score[k].name, "Ties")) {
+            CHECK_NEAR(r.score[k].score.value, all, 1e-12);
+            CHECK_NEAR(r.score[k].score.low, fmax(0, all - half), 1e-12);
+            CHECK_NEAR(r.score[k].score.high, fmin(1.01, all + half), 1e-12);
+        }
+    CHECK_OK(gr_rules_apply(GR_RULES_REWARDBENCH2, row, 12, &r, &check_err));
+    for (size_t k = 0; k < r.n; k++)
+        if (!strcmp(r.score[k].name, "Ties"))
+            assert_true(r.score[k].score.value > 1 && r.score[k].score.high >= r.score[k].score.value);
 }
 
 static void bad_upstream_rows(void **state)
@@ -629,6 +678,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rewardbench_as_upstream), cmocka_unit_test(rmbench_as_upstream),
+        cmocka_unit_test(ties_interval_is_the_jackknifes),
         cmocka_unit_test(judgebench_as_upstream), cmocka_unit_test(rewardbench2_as_upstream),
         cmocka_unit_test(an_item_that_lacks_its_last_pair_is_left_out),
         cmocka_unit_test(half_an_item_is_none),

@@ -268,6 +268,42 @@ static void where_no_token_may_come_none_does(void **state)
     gr_sampler_clear(&r);
 }
 
+/* Four equal tokens have weights of 1, and the others of 0: the borders that they lie on are exact. */
+static void borders_are_exact(void **state)
+{
+    enum { FEW = 8 };
+    static const float z[FEW] = { 0, -INFINITY, 0, -200, 0, -INFINITY, 0, -200 };
+    static const struct { double top_p, min_p; size_t kept; } each[] = {
+        { 0.25, 0, 1 }, { 0.2500001, 0, 2 }, { 0.5, 0, 2 }, { 0.75, 0, 3 }, { 1, 1, 4 }, { 0.5, 1, 2 },
+    };
+    static const struct { double u; int32_t id; } drawn[] = { { 0, 0 }, { 0.2499, 0 }, { 0.25, 2 }, { 0.5, 4 },
+                                                              { 0.75, 6 }, { 0.999999, 6 } };
+    gr_sampler r;
+    gr_drawn d;
+    double sum;
+
+    (void)state;
+    CHECK_OK(gr_sampler_init(&r, gr_kern_of(gr_cpu()), FEW, &check_err));
+    for (size_t i = 0; i < GR_COUNT(each); i++) {
+        gr_sampling s = gr_sampling_neutral;
+        size_t kept = 0;
+        s.top_p = each[i].top_p;
+        s.min_p = each[i].min_p;
+        CHECK_OK(gr_sample_weights(&r, z, &s, (gr_so_far){ 0 }, NULL, 0, &sum, &check_err));
+        for (size_t v = 0; v < FEW; v++) {
+            assert_true(r.w[v] == 0 || v / 2 == kept);      /* 0, 2, 4 and 6, the lowest first */
+            kept += r.w[v] > 0;
+        }
+        if (kept != each[i].kept || sum != (double)kept)
+            fail_msg("top_p %g, min_p %g: %zu tokens stay of %zu", each[i].top_p, each[i].min_p, kept, each[i].kept);
+    }
+    for (size_t i = 0; i < GR_COUNT(drawn); i++) {
+        CHECK_OK(gr_sample(&r, z, &gr_sampling_neutral, (gr_so_far){ 0 }, NULL, 0, drawn[i].u, &d, &check_err));
+        assert_int_equal(d.id, drawn[i].id);
+    }
+    gr_sampler_clear(&r);
+}
+
 static void bad_settings_are_named(void **state)
 {
     static const struct { gr_sampling s; const char *name; } bad[] = {
@@ -310,6 +346,7 @@ int main(void)
         cmocka_unit_test(what_lies_on_a_border_stays),
         cmocka_unit_test(greedy_takes_the_lowest_of_equals_and_no_end_too_early),
         cmocka_unit_test(where_no_token_may_come_none_does),
+        cmocka_unit_test(borders_are_exact),
         cmocka_unit_test(bad_settings_are_named),
         cmocka_unit_test(the_likeliest_come_in_order),
     };

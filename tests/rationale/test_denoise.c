@@ -84,6 +84,28 @@ static void votes_break_one_rule(void **state)
     assert_int_equal(ask(&t).broke, 1u << GRAM_RULE_JUDGED);
 }
 
+/* The least and the most that a rule allows are allowed. */
+static void limits_are_allowed(void **state)
+{
+    static const char four[] = "Response A and Response B. one two three four five six seven eight one two three four "
+        "five six seven eight one two three four five six seven eight one two three four five six seven eight";
+    static const size_t tokens[] = { 20, 512 };
+    vote t;
+    size_t most;
+    (void)state;
+
+    for (size_t i = 0; i < GR_COUNT(tokens); i++) {
+        set_up(&t, good, turned);
+        for (size_t j = 0; j < VOTES; j++)
+            t.r[j].tokens = tokens[i];
+        assert_int_equal(ask(&t).broke, 0);
+    }
+    CHECK_OK(gr_repeats((gr_str){ four, strlen(four) }, &most, &check_err));
+    assert_int_equal(most, rules.repeats);
+    set_up(&t, four, four);
+    assert_int_equal(ask(&t).broke, 0);
+}
+
 /* Each rule on the text: broken by three of four it drops the pair, by two it does not, and not asked it never does. */
 static void texts_break_one_rule(void **state)
 {
@@ -170,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(sound_votes_break_nothing, set_rules),
         cmocka_unit_test_setup(votes_break_one_rule, set_rules),
+        cmocka_unit_test_setup(limits_are_allowed, set_rules),
         cmocka_unit_test_setup(texts_break_one_rule, set_rules),
         cmocka_unit_test_setup(the_winner_is_named, set_rules), cmocka_unit_test(repeats_are_counted),
     };

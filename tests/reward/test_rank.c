@@ -10,7 +10,8 @@ struct judge {
     const double *strength;     /* [n + 1]: the last is the reference's */
     size_t asked, rounds;
     size_t fail_after;          /* rounds; 0: never */
-    bool cycle;                 /* 0 beats 1 beats 2 beats 0 */
+    bool cycle;                 /* 0 beats 1 beats 2 beats 0, */
+    bool open;                  /* and the last of these is a tie */
     bool dropped;
 };
 
@@ -28,7 +29,7 @@ static gram_status judge(void *arg, const size_t (*pair)[2], size_t n, gram_verd
         size_t a = pair[k][0], b = pair[k][1];
         double d = j->strength[a] - j->strength[b];
         if (j->cycle && a < 3 && b < 3)
-            d = (a + 1) % 3 == b ? 1 : -1;
+            d = j->open && a + b == 2 ? 0 : (a + 1) % 3 == b ? 1 : -1;
         assert_true(a != b);
         out[k] = (gram_verdict){ .preference = 1 / (1 + exp(-d)), .tokens = 10, .dropped = j->dropped };
     }
@@ -113,6 +114,28 @@ static void a_cycle_is_seen(void **state)
     (void)state;
     CHECK_OK(gr_rank(judge, &j, N, GRAM_RANK_ALL_PAIRS, &r, &check_err));
     assert_true(r.intransitive);
+    gram_ranking_clear(&r);
+    CHECK_OK(gr_rank(judge, &j, 3, GRAM_RANK_ALL_PAIRS, &r, &check_err));
+    assert_true(r.intransitive);
+    gram_ranking_clear(&r);
+    j.open = true;
+    CHECK_OK(gr_rank(judge, &j, 3, GRAM_RANK_ALL_PAIRS, &r, &check_err));
+    assert_false(r.intransitive);
+    gram_ranking_clear(&r);
+}
+
+/* A merge sort of 0.3, 2, -1 and 0.9 compares 0 with 1, 2 with 3, 1 with 3, 0 with 3 and 0 with 2. */
+static void scores_are_shares_of_what_was_compared(void **state)
+{
+    static const double want[] = { 1.0 / 3, 1, 0, 2.0 / 3 };
+    struct judge j = { .strength = strength };
+    gram_ranking r;
+
+    (void)state;
+    CHECK_OK(gr_rank(judge, &j, 4, GRAM_RANK_TOURNAMENT, &r, &check_err));
+    assert_int_equal(r.comparisons, 5);
+    for (size_t i = 0; i < 4; i++)
+        assert_true(r.score[i] == want[i]);
     gram_ranking_clear(&r);
 }
 
@@ -252,6 +275,7 @@ int main(void)
         cmocka_unit_test(strengths_are_recovered),
         cmocka_unit_test(saturated_preferences_stay_finite),
         cmocka_unit_test(a_cycle_is_seen),
+        cmocka_unit_test(scores_are_shares_of_what_was_compared),
         cmocka_unit_test(ties_keep_the_order_of_the_input),
         cmocka_unit_test(equal_responses_stand_together),
         cmocka_unit_test(failures_are_handed_back),

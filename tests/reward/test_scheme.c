@@ -156,6 +156,29 @@ static void ties_tie(void **state)
     }
 }
 
+/* Of two that tie the first goes on, and of two as long texts that cannot be compared the second is to blame. */
+static void the_first_of_equals_goes_on(void **state)
+{
+    static const double s[] = { 1, 1, 0, 0 };
+    static const gram_scheme knockout[] = { GRAM_SCHEME_TOURNAMENT, GRAM_SCHEME_LINEAR };
+
+    (void)state;
+    for (size_t m = 0; m < GR_COUNT(knockout); m++) {
+        struct judge j = { .strength = s, .bad = -1, .nan = -1 };
+        gram_judged_group r = run(&j, knockout[m], GRAM_UNIT_MARGIN, text, 3);
+        assert_true(j.seen[0][1] && j.seen[0][2] && j.asked == 2);
+        assert_true(r.reward[0] == 0 && r.reward[1] == 0 && r.reward[2] == -1);
+        gram_judged_group_clear(&r);
+    }
+    {
+        struct judge j = { .strength = s, .bad = 0, .nan = -1 };
+        gram_judged_group r = run(&j, GRAM_SCHEME_ALL_PAIRS, GRAM_UNIT_MARGIN, text, 2);
+        assert_string_equal(r.error[1], "too long");
+        assert_non_null(strstr(r.error[0], "no other response is left"));
+        gram_judged_group_clear(&r);
+    }
+}
+
 /* One that cannot be judged fails alone, whatever its place, and the others have what they have without it. */
 static void one_fails_and_the_others_go_on(void **state)
 {
@@ -250,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_scheme_gives_the_truth_back), cmocka_unit_test(a_preference_is_bounded),
         cmocka_unit_test(equal_texts_are_judged_once), cmocka_unit_test(ties_tie),
+        cmocka_unit_test(the_first_of_equals_goes_on),
         cmocka_unit_test(one_fails_and_the_others_go_on), cmocka_unit_test(nothing_is_left_to_compare_with),
         cmocka_unit_test(a_cycle_has_a_winner_of_the_knockout), cmocka_unit_test(a_judge_that_fails_fails_all),
     };
