@@ -66,11 +66,35 @@ static void one_thread_has_no_choice(void **state)
     assert_int_equal(p.compared, 0);
 }
 
+/* Rounds of 20 ms with 20 ms between them, each begun so long after it was due. */
+static void come_late(gr_pace *p, double late)
+{
+    for (size_t i = 0; i < 200; i++) {
+        double now = p->due + late;
+        gr_pace_begin(p, now);
+        gr_pace_end(p, now, now + 0.020);
+    }
+}
+
+/* The pieces of a batch are not cut, so that a round begins later than it was due: it is asked for sooner, but not at
+ * once; and no longer, where that was too soon. */
+static void what_comes_late_is_asked_for_sooner(void **state)
+{
+    gr_pace p = { .share = 0.5 };
+
+    (void)state;
+    come_late(&p, 0.010);
+    assert_true(gr_pace_is_due(&p, p.due - 0.015) && !gr_pace_is_due(&p, p.due - 0.017));
+    come_late(&p, -0.015);
+    assert_true(gr_pace_is_due(&p, p.due) && !gr_pace_is_due(&p, p.due - 0.001));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_token_takes_as_long_as_was_said),
         cmocka_unit_test(one_thread_has_no_choice),
+        cmocka_unit_test(what_comes_late_is_asked_for_sooner),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,6 +121,55 @@ static void others_have_their_turns(void **state)
         }
 }
 
+struct sharing { gr_device *d; bool inside; size_t asked, taken, rows; };
+
+static bool every_third(void *arg)
+{
+    return ++((struct sharing *)arg)->asked % 3 == 0;
+}
+
+static void not_inside(void *arg)
+{
+    struct sharing *s = arg;
+
+    assert_false(s->inside);
+    s->taken++;
+}
+
+static void count_rows(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    struct sharing *s = arg;
+
+    (void)first;
+    if (lane->index == 0)
+        s->rows += n;
+}
+
+static void share_rows(void *arg, gr_lane *lane, size_t first, size_t n)
+{
+    struct sharing *s = arg;
+
+    (void)first;
+    s->inside = true;
+    gr_lane_share(lane, 50 * n, GR_CUT_ONE, count_rows, s);
+    s->inside = false;
+}
+
+/* What a lane has shared out computes in its scratch, which a turn would take: it comes between whole pieces alone. */
+static void no_turn_comes_inside_of_a_piece(void **state)
+{
+    (void)state;
+    for (size_t threads = 1; threads <= 3; threads++) {
+        struct sharing s = { .d = open_device(threads) };
+        gr_device_set_turns(s.d, &(gr_turns){ every_third, NULL, not_inside, &s });
+        gr_device_run(s.d, 7, (gr_cut){ 1, 1, 1, true }, share_rows, &s);
+        gr_device_set_turns(s.d, NULL);
+        CHECK_OK(gr_device_wait(s.d, &check_err));
+        assert_true(s.taken > 0 && s.rows > 0);
+        gr_device_close(s.d);
+    }
+}
+
 struct beside { gr_device *d; size_t turns; unsigned char seen[500]; bool failed; atomic_bool within; };
 
 static bool often(void *arg)
@@ -357,6 +406,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_covers_its_rows_once),
         cmocka_unit_test(others_have_their_turns),
+        cmocka_unit_test(no_turn_comes_inside_of_a_piece),
         cmocka_unit_test(a_turn_is_taken_beside_a_run),
         cmocka_unit_test(a_whole_piece_shares_itself_out),
         cmocka_unit_test(scratch_grows),
