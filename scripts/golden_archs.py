@@ -102,6 +102,9 @@ GRANITE = """{%- if messages[0]['role'] == 'system' %}{%- set given = messages[0
 {%- for m in turns %}{{- '<|start_of_role|>' + m['role'] + '<|end_of_role|>' + m['content'] + '<|end_of_text|>\\n' }}\
 {%- if loop.last and add_generation_prompt %}{{- '<|start_of_role|>assistant<|end_of_role|>' }}{%- endif %}\
 {%- endfor %}"""
+MIXTRAL = """{{ bos_token }}{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+{{ raise_exception('user and assistant take turns') }}{% endif %}{% if m['role'] == 'user' %}\
+{{ '[INST] ' + m['content'] + ' [/INST]' }}{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}{% endfor %}"""
 SMOLLM = """{%- set thinks = enable_thinking if enable_thinking is defined else true -%}
 {%- set given = messages[0]['content'] if messages[0]['role'] == 'system' else '' -%}
 {%- if '/no_think' in given %}{%- set thinks = false -%}{%- endif -%}
@@ -182,6 +185,7 @@ ARCHS = {
     "qwen3_moe": ("qwen3_moe", lambda: byte_level(QWEN_CASE, special(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
                                                   ["<think>", "</think>"], normalizers.NFC(), False),
                   "<|endoftext|>", "<|im_end|>", "<|endoftext|>", QWEN),
+    "mixtral": ("mixtral", lambda: sentence(["<unk>", "<s>", "</s>"], True, []), "<s>", "</s>", "</s>", MIXTRAL),
 }
 TEXTS = ["", " ", "The cat, the dog and 12345 others.", "  two  spaces \n\n\n lines\t", "isn't IT'S don't",
          "na\u00efve \u4f60\u597d \U0001f600\u200d e\u0301", "<|im_end|> </s> <|end|>\n<end_of_turn>\n<|user|>  x",

@@ -29,18 +29,21 @@ T, V = 53, 61                   # odd, so that every vector kernel meets its tai
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
         "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
         "internlm2": 96, "gemma": 96, "granite": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
-        "qwen3_moe": 96, "qwen3_moe_stacked": 96}                  # these are trained too, on 96 tokens
+        "qwen3_moe": 96, "qwen3_moe_stacked": 96, "mixtral": 96, "olmoe": 96}      # these are trained too, on 96 tokens
 TEETH = 0.05
 SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "llama_f64": 25, "qwen3_fp8": 26,
         "llama_fp8_channels": 27, "gguf_qwen3_moe": 114, "gguf_few_bits": 115, "gguf_grids": 116,
         "gguf_yarn": 117, "gemma": 30, "gguf_gemma": 130,
-        "granite": 31, "gguf_granite": 131}       # others follow from their places
+        "granite": 31, "gguf_granite": 131, "mixtral": 40, "mixtral_stacked": 167,
+        "olmoe": 42, "gguf_mixtral": 140, "gguf_olmoe": 141}     # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
          "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config,
          "qwen3_moe": transformers.Qwen3MoeConfig, "gemma": transformers.GemmaConfig,
-         "granite": transformers.GraniteConfig}
+         "granite": transformers.GraniteConfig, "mixtral": transformers.MixtralConfig,
+         "olmoe": transformers.OlmoeConfig}
+EXPERTS = ("qwen3_moe", "mixtral", "olmoe")
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -161,6 +164,15 @@ HF = {
                                 logits_scaling=2.5, **WIDE), BF16, "new", 1,
                 [{"embedding_multiplier": 1.0}, {"attention_multiplier": 0.40825}, {"residual_multiplier": 1.0},
                  {"logits_scaling": 1.0}]),
+    "mixtral": ("mixtral", size(2, 24, 4, 2, 20, rope_parameters=PLAIN, num_local_experts=6, num_experts_per_tok=2,
+                                sliding_window=24, **WIDE), BF16, "old", 1,
+                [{"num_experts_per_tok": 3}, {"sliding_window": None}]),
+    "mixtral_stacked": ("mixtral", size(2, 24, 2, 1, 20, rope_parameters=PLAIN, head_dim=16, num_local_experts=5,
+                                        num_experts_per_tok=2, tie_word_embeddings=True), F16, "new", 1,
+                        [{"num_experts_per_tok": 1}, {"sliding_window": 16}]),
+    "olmoe": ("olmoe", size(2, 24, 4, 2, 20, rope_parameters=PLAIN, pad_token_id=None, num_experts=7,
+                            num_experts_per_tok=3, norm_topk_prob=False, **WIDE), BF16, "old", 1,
+              [{"norm_topk_prob": True}, {"num_experts_per_tok": 2}, {"rms_norm_eps": 0.1}]),
 }
 SHORT = {"phi3_long": 48}       # tokens, whose logits stand beside those of the whole
 
@@ -195,6 +207,10 @@ GGUF = {
     "gguf_qwen3_moe": ("qwen3_moe", size(2, 32, 2, 1, 32, rope_parameters=PLAIN, head_dim=16, num_experts=5,
                                          num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True), Q.Q8_0,
                        [Q.Q8_0, Q.F16, Q.Q5_0]),
+    "gguf_mixtral": ("mixtral", size(2, 32, 2, 1, 32, rope_parameters=PLAIN, num_local_experts=5,
+                                     num_experts_per_tok=2), Q.Q8_0, [Q.Q8_0, Q.F16, Q.Q5_0]),
+    "gguf_olmoe": ("olmoe", size(2, 32, 4, 4, 32, rope_parameters=PLAIN, pad_token_id=None, num_experts=5,
+                                 num_experts_per_tok=2, norm_topk_prob=False), Q.Q8_0, [Q.F16, Q.Q8_0]),
     "gguf_yarn": ("llama", size(2, 64, 2, 1, 48, rope_parameters={**YARN, "original_max_position_embeddings": 320},
                                 head_dim=64), Q.F16, [Q.F16]),
     "gguf_few_bits": ("llama", size(1, 256, 4, 2, 32, rope_parameters=PLAIN, head_dim=16, tie_word_embeddings=True),
@@ -250,7 +266,7 @@ def config_json(config, form, dtype):
     if form == "new":
         return d
     d["torch_dtype"] = d.pop("dtype")
-    if "num_local_experts" in d:
+    if "num_local_experts" in d and config.model_type != "mixtral":
         d["num_experts"] = d.pop("num_local_experts")
     d.pop("layer_types", None)
     rope = d.pop("rope_parameters")
@@ -263,6 +279,15 @@ def config_json(config, form, dtype):
     if form == "legacy":
         d["rope_scaling"]["type"] = d["rope_scaling"].pop("rope_type")
     return d
+
+
+def in_file(model_type, n):
+    """What transformers 4 calls a tensor of this architecture."""
+    if model_type == "mixtral":
+        for a, b in ((".gate_proj.", ".w1."), (".up_proj.", ".w3."), (".down_proj.", ".w2."),
+                     (".mlp.", ".block_sparse_moe.")):
+            n = n.replace(a, b)
+    return n
 
 
 def apart(state):
@@ -282,7 +307,7 @@ def apart(state):
 
 def check_choices(name, model, tokens):
     """No row's last expert that is chosen is close to the first that is not: roundings choose none."""
-    if model.config.model_type != "qwen3_moe":
+    if model.config.model_type not in EXPERTS:
         return
     gaps, k = [], model.config.num_experts_per_tok
 
@@ -351,7 +376,9 @@ def make_hf(name, seed, arch, sizes, dtype, form, shards, changes):
     model.load_state_dict({n: w.float() for n, w in state.items()})     # rounded as it is stored
     if sizes["tie_word_embeddings"]:
         del state["lm_head.weight"]
-    save_weights(path, apart(state) if form == "old" else state, shards)
+    if form == "old":
+        state = {in_file(arch, n): w for n, w in apart(state).items()}
+    save_weights(path, state, shards)
     check_choices(name, model, tokens)
     (path / "config.json").write_text(json.dumps(config_json(model.config, form, dtype), indent=1) + "\n")
     want = logits(load(path), tokens)
@@ -586,10 +613,10 @@ def write_meta(w, config, arch):
             w.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(s / original) / math.log(original)))
             for which in ("long", "short"):
                 w.add_tensor(f"rope_factors_{which}.weight", np.array(rope[which + "_factor"], dtype=np.float32))
-    if arch not in ("qwen2", "olmo2", "phi3", "granite"):
+    if arch not in ("qwen2", "olmo2", "phi3", "granite", "olmoe"):
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
-    if arch in ("llama", "smollm3", "granite"):
+    if arch in ("llama", "smollm3", "granite", "mixtral"):
         w.add_rope_dimension_count(head_dim)
     if arch == "gemma3_text":
         w.add_sliding_window(config.sliding_window)
@@ -612,9 +639,10 @@ def write_meta(w, config, arch):
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
-    if arch == "qwen3_moe":
+    if arch in EXPERTS:
         w.add_expert_count(config.num_experts)
         w.add_expert_used_count(config.num_experts_per_tok)
+    if arch == "qwen3_moe":
         w.add_expert_feed_forward_length(config.moe_intermediate_size)
     w.add_tokenizer_model("none")
 
@@ -632,7 +660,8 @@ def make_gguf(name, seed, arch, sizes, embed, types):
     path, tokens = fresh(name, seed)
     rng = np.random.default_rng(seed + 2000)
     model = build(arch, sizes, seed)
-    kind = getattr(gguf.MODEL_ARCH, arch.removesuffix("_text").upper().replace("_MOE", "MOE"))
+    kind = "LLAMA" if arch == "mixtral" else arch.removesuffix("_text").upper().replace("_MOE", "MOE")
+    kind = getattr(gguf.MODEL_ARCH, kind)
     names = gguf.get_tensor_name_map(kind, sizes["num_hidden_layers"])
     writer = gguf.GGUFWriter(path / "model.gguf", gguf.MODEL_ARCH_NAMES[kind])
     write_meta(writer, model.config, arch)
@@ -649,7 +678,7 @@ def make_gguf(name, seed, arch, sizes, embed, types):
         if w.ndim == 1:                             # norms and biases stay float32, as converters leave them
             writer.add_tensor(to, w + np.float32(shift))
             continue
-        permuted = arch in ("llama", "smollm3", "granite") and heads
+        permuted = arch in ("llama", "smollm3", "granite", "mixtral") and heads
         w = permute(w, heads) if permuted else w
         if "embed" in hf or "lm_head" in hf:
             as_ = embed

@@ -14,8 +14,8 @@ and 20, as three numbers: the norm, the sum, and the dot product with cos(place)
 "dropout LOSS" are LoRA with dropout, by the masks of src/op/dropout.h, whose keys src/model/trainee.c makes, and
 "mlp LOSS" are a reward head with a hidden layer.
 tests/golden/train/MODEL/lora/: the adapter that those start from, as PEFT writes it, with the label logits that PEFT
-gives for tokens.json; of qwen3_moe as PEFT writes it over a transformers that has experts apart, which is played here,
-and of qwen3_moe_stacked as it writes it where a layer's experts are parameters (target_parameters).
+gives for tokens.json; of models with experts as PEFT writes it over a transformers that has them apart, which is played
+here, and of qwen3_moe_stacked as it writes it where a layer's experts are parameters (target_parameters).
 tests/golden/train/judge/: a checkpoint with a tokenizer of single bytes and a ChatML template.
 
 The rows are made of tokens.json, here and in tests/train/test_train.c by the same rule: row i of order k has token j
@@ -47,6 +47,7 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 MOE = {"r": 2, "lora_alpha": 3}
+APART = ("../models/qwen3_moe", "../models/mixtral", "../models/olmoe")
 STACKED = "../models/qwen3_moe_stacked"     # whose experts and router PEFT adapts as they are: no modules of Linear
 ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapter
     "../models/smollm3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
@@ -56,7 +57,7 @@ ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapte
     "../models/phi3": {"r": 2, "lora_alpha": 3, "target_modules": FUSED},
     "../models/phi3_long": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ["qkv_proj"]},
     "../models/phi4_mini": {"r": 2, "lora_alpha": 4, "target_modules": ["gate_up_proj", "qkv_proj"]},
-    "../models/qwen3_moe": MOE,
+    **{name: MOE for name in APART},
     STACKED: {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "v_proj"],
               "target_parameters": ["mlp.experts.gate_up_proj", "experts.down_proj", "mlp.gate.weight"]},
     "../models/internlm2": {"r": 2, "lora_alpha": 3, "target_modules": ["wqkv", "wo", "w1", "w2", "w3"]},
@@ -218,9 +219,11 @@ def apart(c, n, x):
         if n.endswith("gate_up_proj" + end):
             at = n.removesuffix("gate_up_proj" + end)
             return {f"{at}{k}_proj{end}": x for k, x in zip(("gate", "up"), x.chunk(2))}
-    if c.model_type == "qwen3_moe" and ".experts." in n and ".lora_" in n and not re.search(r"experts\.\d", n):
-        return apart_stacked(c.num_experts, n, x)
-    if c.model_type == "qwen3_moe":
+    if c.model_type in golden_models.EXPERTS and ".lora_" in n:
+        if ".experts." in n and not re.search(r"experts\.\d", n):
+            return apart_stacked(c.num_experts, n, x)
+        return {golden_models.in_file(c.model_type, n): x}
+    if c.model_type in golden_models.EXPERTS:
         return golden_models.apart({n: x})
     if c.model_type == "internlm2" and "lora_" not in n:
         for a, b in plain.items():
@@ -334,28 +337,32 @@ def make_experts_adapter(name):
     adapt_experts(model, MOE["r"], MOE["lora_alpha"] / MOE["r"])
     out = OUT / name / "lora"
     out.mkdir(exist_ok=True)
-    save_file({"base_model.model." + n: p.detach().contiguous() for n, p in sorted(model.named_parameters())
-               if "lora_" in n}, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    kind = model.config.model_type
+    save_file({"base_model.model." + golden_models.in_file(kind, n): p.detach().contiguous()
+               for n, p in sorted(model.named_parameters()) if "lora_" in n}, out / "adapter_model.safetensors",
+              metadata={"format": "pt"})
     (out / "adapter_config.json").write_text(json.dumps(MOE | {
         "base_model_name_or_path": "..", "bias": "none", "lora_dropout": 0.0, "peft_type": "LORA",
-        "target_modules": ALL, "task_type": "CAUSAL_LM"}, indent=1, sort_keys=True) + "\n")
+        "target_modules": [golden_models.in_file(kind, f".{n}.").strip(".") for n in ALL],
+        "task_type": "CAUSAL_LM"}, indent=1, sort_keys=True) + "\n")
     z = model(torch.tensor([tokens_of(name)])).logits[0, -1]
     (out / "logits.json").write_text(json.dumps([z[i].item() for i in LABEL]) + "\n")
 
 
 def open_adapter(name, model):
-    if "qwen3_moe" not in name or name == STACKED:
+    if name not in APART:
         peft.PeftModel.from_pretrained(model, OUT / name / "lora", is_trainable=True)   # it changes model itself
         return
     adapt_experts(model, MOE["r"], MOE["lora_alpha"] / MOE["r"])
+    names = {golden_models.in_file(model.config.model_type, n): n for n, _ in model.named_parameters()}
     for n, w in load_file(OUT / name / "lora" / "adapter_model.safetensors").items():
-        model.get_parameter(n.removeprefix("base_model.model.")).data = w
+        model.get_parameter(names[n.removeprefix("base_model.model.")]).data = w
 
 
 def make_adapter(name, to="lora", **how):
     """An adapter whose B is not zero, so that A has gradients in the first step. What it trains beside A and B has
     moved, too."""
-    if "qwen3_moe" in name and name != STACKED:
+    if name in APART and to == "lora":
         make_experts_adapter(name)
         return
     torch.manual_seed(5)
@@ -516,6 +523,11 @@ def make_doras():
     make_adapter("qwen2_bias", "biases", r=2, lora_alpha=3, bias="all", target_modules=["k_proj", "o_proj"])
 
 
+def make_stacked():
+    """Of a model whose file has experts apart, as PEFT makes it over transformers 5."""
+    make_adapter("../models/mixtral", "stacked", **ONE_LOSS[STACKED])
+
+
 def main():
     torch.set_num_threads(1)
     if sys.argv[1:] == ["doras"]:
@@ -527,7 +539,7 @@ def main():
                  "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
                  "../models/gemma", "../models/granite",
                  "../models/phi3", "../models/phi3_long", "../models/phi4_mini", "../models/internlm2",
-                 "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked"):
+                 "../models/gemma2", *APART, STACKED):
         if not only or name in only:
             one_pass(name)
     if sys.argv[1:2] == ["gradients"]:
@@ -541,6 +553,7 @@ def main():
         steps = json.loads((OUT / "steps.json").read_text())
     if not only:
         make_doras()
+        make_stacked()
     for name in only or ONE_LOSS:
         if name in ONE_LOSS:
             make_adapter(name, **ONE_LOSS[name])

@@ -864,12 +864,14 @@ def _():
 
 @row(
     "prometheus-7b-v2.0, -8x7b",
-    "MistralForCausalLM; Mixtral",
-    "7b opens, feedback by chat completions; 8x7b refused: mixtral",
+    "MistralForCausalLM; MixtralForCausalLM, experts",
+    "opens; feedback by chat completions",
 )
 def _():
     judge("prometheus", "mistral")
-    check_other("mixtral", {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"]}, "mixtral")
+    experts = {"num_local_experts": 6, "num_experts_per_tok": 2}
+    FAMILY["mixtral"] = (lambda: T.MixtralConfig(**SMALL, **experts), *FAMILY["mistral"][1:])
+    judge("prometheus-8x7b", "mixtral")
 
 
 @row(

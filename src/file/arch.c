@@ -8,6 +8,16 @@ static const char *const smollm3_keys[] = { "no_rope_layers", "no_rope_layer_int
 
 static const char *const internlm2_keys[] = { "bias", NULL };
 
+static const char *const mixtral_keys[] = {
+    "num_experts", "num_local_experts", "num_experts_per_tok", "output_router_logits", "router_aux_loss_coef",
+    "router_jitter_noise", NULL             /* the noise is of training alone */
+};
+
+static const char *const olmoe_keys[] = {
+    "num_experts", "num_local_experts", "num_experts_per_tok", "norm_topk_prob", "output_router_logits",
+    "router_aux_loss_coef", NULL
+};
+
 static const char *const moe_keys[] = {
     "num_experts", "num_local_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob",
     "decoder_sparse_step", "mlp_only_layers", "output_router_logits", "router_aux_loss_coef", NULL
@@ -99,9 +109,23 @@ static const gr_arch_row row[GR_ARCHS] = {
     [GR_ARCH_QWEN3_MOE] = {
         .name = "qwen3_moe", .model_type = "qwen3_moe", .causal = "Qwen3MoeForCausalLM",
         .classifier = "Qwen3MoeForSequenceClassification", .gguf = "qwen3moe",
-        .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_EXPERTS | GR_GGUF_IDLE_WINDOW, .slide = GR_SLIDE_ALL_ASKED,
-        .keys = moe_keys, .experts = 128, .chosen = 8, .expert_hidden = 768,
+        .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_EXPERTS | GR_GGUF_IDLE_WINDOW | GR_GGUF_NORM_CHOSEN,
+        .slide = GR_SLIDE_ALL_ASKED, .keys = moe_keys, .experts = 128, .chosen = 8, .expert_hidden = 768,
         .otherwise = { 151936, 2048, 6144, 24, 32, 4, 0, 32768, 4096, -1, -1, -1, false, 1e-6, 1e4 },
+    },
+    [GR_ARCH_MIXTRAL] = {
+        .name = "mixtral", .model_type = "mixtral", .causal = "MixtralForCausalLM",
+        .classifier = "MixtralForSequenceClassification", .gguf = "llama",
+        .has = GR_HAS_EXPERTS | GR_GGUF_PAIRS | GR_GGUF_FACTORS | GR_GGUF_WINDOW | GR_GGUF_NORM_CHOSEN,
+        .slide = GR_SLIDE_ALL, .keys = mixtral_keys, .experts = 8, .chosen = 2,
+        .otherwise = { 32000, 4096, 14336, 32, 32, 8, 0, 131072, 0, 1, 2, -1, false, 1e-5, 1e6 },
+    },
+    [GR_ARCH_OLMOE] = {
+        .name = "olmoe", .model_type = "olmoe", .causal = "OlmoeForCausalLM",
+        .classifier = "OlmoeForSequenceClassification", .gguf = "olmoe",
+        .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_QK_NORM_WIDE | GR_HAS_EXPERTS | GR_GGUF_HEADS_FILL,
+        .keys = olmoe_keys, .experts = 64, .chosen = 8,
+        .otherwise = { 50304, 2048, 2048, 16, 16, 0, 0, 4096, 0, -1, 50279, 1, false, 1e-5, 1e4 },
     },
 };
 
@@ -109,7 +133,7 @@ static const struct { const char *name, *missing; } other[] = {
     { "gemma3n", "layers that share keys and values, and embeddings of each layer" },
     { "gemma4", "layers that share keys and values, and embeddings of each layer" },
     { "qwen2_moe", "a mixture of experts" }, { "qwen2moe", "a mixture of experts" },
-    { "mixtral", "a mixture of experts" }, { "olmoe", "a mixture of experts" }, { "phimoe", "a mixture of experts" },
+    { "phimoe", "a mixture of experts" }, { "granitemoe", "a mixture of experts" },
     { "glm4_moe", "a mixture of experts" }, { "llama4", "a mixture of experts, and images" },
     { "gpt_oss", "a mixture of experts, and attention with sinks" },
     { "gpt-oss", "a mixture of experts, and attention with sinks" },
@@ -180,6 +204,23 @@ bool gr_arch_by_gguf(gr_arch *out, const char *name, size_t n)
             return true;
     }
     return false;
+}
+
+gr_arch gr_arch_with_experts(gr_arch a)
+{
+    for (gr_arch b = 0; b < GR_ARCHS; b++)
+        if (row[b].has & GR_HAS_EXPERTS && row[a].gguf && row[b].gguf && !strcmp(row[a].gguf, row[b].gguf))
+            return b;
+    return a;
+}
+
+bool gr_arch_own_key(gr_arch a, const char *key)
+{
+    const char *const *own = row[a].keys;
+
+    while (own && *own && strcmp(*own, key))
+        own++;
+    return own && *own;
 }
 
 gr_arch gr_arch_written(gr_arch a, bool window)

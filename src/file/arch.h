@@ -9,7 +9,7 @@
 
 typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA, GR_ARCH_GEMMA2,
                GR_ARCH_GEMMA3, GR_ARCH_SMOLLM3, GR_ARCH_OLMO2, GR_ARCH_INTERNLM2, GR_ARCH_PHI3, GR_ARCH_GRANITE,
-               GR_ARCH_QWEN3_MOE, GR_ARCHS } gr_arch;
+               GR_ARCH_QWEN3_MOE, GR_ARCH_MIXTRAL, GR_ARCH_OLMOE, GR_ARCHS } gr_arch;
 
 enum {
     GR_HAS_QKV_BIAS     = 1 << 0,   /* q, k and v have a bias, always, and the output has none */
@@ -40,6 +40,7 @@ enum {
     GR_GGUF_IDLE_WINDOW = 1 << 20,  /* a window may have a key, and is none that the model was trained with */
     GR_GGUF_TIED        = 1 << 23,  /* the embedding is the output head, always */
     GR_GGUF_HEADS_FILL  = 1 << 21,  /* the heads together must be as wide as the model */
+    GR_GGUF_NORM_CHOSEN = 1 << 27,  /* the probabilities of the chosen experts are divided by their sum */
 };
 
 /* Which layers see a window of keys alone, in a config.json. */
@@ -64,7 +65,8 @@ typedef struct {
     size_t slide_but;                       /* of a pattern: the n that transformers takes where nothing is said */
     size_t rope_but;                        /* layers i with (i + 1) % rope_but == 0 are without rope; 0: none are */
     const char *const *keys;                /* of config.json that are of this architecture alone; a NULL ends them */
-    size_t experts, chosen, expert_hidden;  /* what transformers takes where config.json says nothing of them */
+    size_t experts, chosen, expert_hidden;  /* what transformers takes where config.json says nothing of them;
+                                             * expert_hidden 0: an expert has as many units as a dense layer */
     size_t wide_layers;                     /* of the model that llama.cpp scales attention in by width / heads */
     struct {                                /* what transformers takes where config.json says nothing; 0: it follows */
         size_t vocabulary, width, hidden, layers, heads, kv_heads, head_dim, context, window;
@@ -82,6 +84,10 @@ static inline bool gr_arch_has(gr_arch a, unsigned what) { return (gr_arch_of(a)
 bool gr_arch_by_type(gr_arch *out, const char *model_type);
 bool gr_arch_by_outer(gr_arch *out, const char *model_type);
 bool gr_arch_by_gguf(gr_arch *out, const char *name, size_t n);
+/* The row with experts whose GGUF has the same general.architecture as that of a; a where there is none. */
+gr_arch gr_arch_with_experts(gr_arch a);
+/* Whether a key of config.json is of this architecture alone. */
+bool gr_arch_own_key(gr_arch a, const char *key);
 /* The row that config.json is written by. A GGUF calls Mistral "llama", and a window is what tells them apart. */
 gr_arch gr_arch_written(gr_arch a, bool window);
 /* What a popular architecture that has no row asks for, by a model_type or a name of GGUF; NULL: nobody here knows. */

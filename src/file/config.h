@@ -68,9 +68,9 @@ typedef struct {
     size_t head_dim;            /* even; heads * head_dim need not be width */
     size_t rope_dim;            /* even; of each head rope turns as many channels, the first */
     size_t hidden;              /* intermediate_size, of a layer without experts */
-    /* Qwen3-MoE: some layers choose `chosen` of `experts` gated MLPs for each token; 0: none do. */
+    /* Mixtures of experts: some layers choose `chosen` of `experts` gated MLPs for each token; 0: none do. */
     size_t experts, chosen;     /* num_experts, num_experts_per_tok */
-    size_t expert_hidden;       /* moe_intermediate_size */
+    size_t expert_hidden;       /* moe_intermediate_size, or where there is no such key intermediate_size */
     bool *sparse;               /* [layers], owned: which; NULL where experts is 0 */
     bool norm_chosen;           /* norm_topk_prob: their probabilities are divided by their sum */
     bool router_loss;           /* output_router_logits: training is to add the routers' own loss */

@@ -59,6 +59,7 @@ static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
 {
     gr_str arch;
     char shown[64];
+    uint64_t experts = 0;
 
     if (is_word(in->g, "general.type", "adapter") || gr_gguf_has(in->g, "adapter.type"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a LoRA adapter, which is no model without its base; an adapter is "
@@ -67,6 +68,8 @@ static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
         return gr_fail(err, GRAM_EFORMAT, "%s: key \"general.architecture\" is missing", in->name);
     if (gr_arch_by_gguf(&c->architecture, arch.p, arch.n)) {
         in->arch = gr_arch_of(c->architecture)->gguf;
+        if (gr_gguf_u64(in->g, full_key(in, "expert_count"), &experts) && experts > 0)     /* Mixtral is a "llama" */
+            c->architecture = gr_arch_with_experts(c->architecture);
         return GRAM_OK;
     }
     snprintf(shown, sizeof shown, "%.*s", (int)gr_min(arch.n, sizeof shown - 1), arch.p);
@@ -119,9 +122,10 @@ static gram_status read_sizes(struct in *in, gr_config *c, const gr_weights *w, 
     return gr_config_check(c, in->name, err);
 }
 
-/* llama.cpp's qwen3moe: experts in every layer, whose weights are divided by their sum. */
+/* llama.cpp has experts in every layer. Where they are as wide as a dense layer it reads no key of their width. */
 static gram_status read_experts(struct in *in, gr_config *c, gram_err *err)
 {
+    bool own = gr_arch_of(c->architecture)->expert_hidden > 0;
     gram_status rc = get_size(in, "expert_count", 0, MAX_EXPERTS, &c->experts, err);
 
     if (!rc)
@@ -129,11 +133,15 @@ static gram_status read_experts(struct in *in, gr_config *c, gram_err *err)
     if (!rc)
         rc = gr_config_check_experts(c, in->name, err);
     if (!rc)
-        rc = get_size(in, "expert_feed_forward_length", gr_max(c->hidden / gr_max(c->chosen, 1), 1), MAX_HIDDEN,
-                      &c->expert_hidden, err);
+        rc = get_size(in, "expert_feed_forward_length", own ? gr_max(c->hidden / gr_max(c->chosen, 1), 1) : c->hidden,
+                      MAX_HIDDEN, &c->expert_hidden, err);
+    if (!rc && !own && c->expert_hidden != c->hidden)
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" is %zu, and the experts of %s are as wide as "
+                     "its feed_forward_length, %zu", in->name, in->key, c->expert_hidden, gr_arch_name(c->architecture),
+                     c->hidden);
     if (rc)
         return rc;
-    c->norm_chosen = true;
+    c->norm_chosen = gr_config_has(c, GR_GGUF_NORM_CHOSEN);
     c->sparse = gr_calloc(c->layers, sizeof *c->sparse);
     if (!c->sparse)
         return gr_nomem(err, in->name);

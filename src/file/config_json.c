@@ -169,16 +169,21 @@ static json_t *dense_layers(const gr_config *c)
 
 static int set_experts(json_t *o, const gr_config *c)
 {
+    const char *count = c->architecture == GR_ARCH_MIXTRAL ? "num_local_experts" : "num_experts";
     int bad = 0;
 
     if (!c->experts)
         return 0;
-    bad |= json_object_set_new(o, "num_experts", json_integer((json_int_t)c->experts));
+    bad |= json_object_set_new(o, count, json_integer((json_int_t)c->experts));
     bad |= json_object_set_new(o, "num_experts_per_tok", json_integer((json_int_t)c->chosen));
-    bad |= json_object_set_new(o, "moe_intermediate_size", json_integer((json_int_t)c->expert_hidden));
-    bad |= json_object_set_new(o, "norm_topk_prob", json_boolean(c->norm_chosen));
-    bad |= json_object_set_new(o, "decoder_sparse_step", json_integer(1));
-    bad |= json_object_set_new(o, "mlp_only_layers", dense_layers(c));
+    if (gr_arch_of(c->architecture)->expert_hidden)
+        bad |= json_object_set_new(o, "moe_intermediate_size", json_integer((json_int_t)c->expert_hidden));
+    if (gr_arch_own_key(c->architecture, "norm_topk_prob"))
+        bad |= json_object_set_new(o, "norm_topk_prob", json_boolean(c->norm_chosen));
+    if (gr_arch_own_key(c->architecture, "mlp_only_layers")) {
+        bad |= json_object_set_new(o, "decoder_sparse_step", json_integer(1));
+        bad |= json_object_set_new(o, "mlp_only_layers", dense_layers(c));
+    }
     bad |= json_object_set_new(o, "output_router_logits", json_boolean(c->router_loss));
     return bad;
 }

@@ -44,7 +44,7 @@ static bool bare_as_llamacpp(const gr_config *c)
     return true;
 }
 
-/* llama.cpp has experts in every layer of qwen3moe, and divides by the sum. */
+/* llama.cpp has experts in every layer, and for each architecture one way to weigh them. */
 static const char *experts_without_form(const gr_config *c)
 {
     bool all = true;
@@ -52,7 +52,9 @@ static const char *experts_without_form(const gr_config *c)
     for (size_t i = 0; i < c->layers && c->experts; i++)
         all = all && c->sparse[i];
     return !all ? "layers without experts among others (mlp_only_layers, decoder_sparse_step)" :
-           c->experts && !c->norm_chosen ? "experts whose weights do not add up to 1 (norm_topk_prob false)" : NULL;
+           !c->experts || c->norm_chosen == gr_config_has(c, GR_GGUF_NORM_CHOSEN) ? NULL :
+           c->norm_chosen ? "experts whose weights add up to 1 (norm_topk_prob true)" :
+                            "experts whose weights do not add up to 1 (norm_topk_prob false)";
 }
 
 /* llama.cpp takes YaRN's numbers of turns to be 32 and 1, and multiplies the layers with a window by the factor of the
@@ -149,7 +151,8 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
     if (c->experts) {
         gr_keys_u32(k, key(full, c, "expert_count"), (uint32_t)c->experts);
         gr_keys_u32(k, key(full, c, "expert_used_count"), (uint32_t)c->chosen);
-        gr_keys_u32(k, key(full, c, "expert_feed_forward_length"), (uint32_t)c->expert_hidden);
+        if (gr_arch_of(c->architecture)->expert_hidden)
+            gr_keys_u32(k, key(full, c, "expert_feed_forward_length"), (uint32_t)c->expert_hidden);
     }
     gr_keys_f32(k, key(full, c, "attention.layer_norm_rms_epsilon"), c->rms_eps);
     gr_keys_f32(k, key(full, c, "rope.freq_base"), (float)c->rope[0].theta);

@@ -81,16 +81,6 @@ static bool is_known(const char *key)
     return false;
 }
 
-/* Of the architecture, which reads it. */
-static bool is_own(const gr_config *c, const char *key)
-{
-    const char *const *own = gr_arch_of(c->architecture)->keys;
-
-    while (own && *own && strcmp(*own, key))
-        own++;
-    return own && *own;
-}
-
 static gram_status refuse(const char *name, const char *key, gram_err *err)
 {
     return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"%s\" is set, and what it does to the numbers is not supported", name,
@@ -130,7 +120,7 @@ gram_status gr_config_check_keys(gr_config *c, const char *name, json_t *top, js
     (void)top;                              /* around a text_config stand the keys of the images */
     json_object_foreach(text, key, v) {
         size_t i = 0;
-        if (is_own(c, key))
+        if (gr_arch_own_key(c->architecture, key))
             continue;
         while (i < GR_COUNT(refused) && strcmp(key, refused[i].name))
             i++;

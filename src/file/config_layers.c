@@ -339,12 +339,14 @@ gram_status gr_config_read_windows(const struct gr_config_in *in, gr_config *c, 
 
 /* ---- Experts --------------------------------------------------------------------------------------- */
 
-/* As Qwen3MoeDecoderLayer chooses: each decoder_sparse_step-th layer, but for those that are listed. */
+/* As Qwen3MoeDecoderLayer chooses: each decoder_sparse_step-th layer, but for those that are listed. Others have
+ * experts in every layer. */
 static gram_status read_sparse(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
-    json_t *dense = gr_in_get(in->text, "mlp_only_layers"), *v;
-    size_t step, i;
-    gram_status rc = gr_in_size(in, "decoder_sparse_step", 1, MAX_LAYERS, &step, err);
+    bool all = !gr_arch_own_key(c->architecture, "mlp_only_layers");
+    json_t *dense = all ? NULL : gr_in_get(in->text, "mlp_only_layers"), *v;
+    size_t step = 1, i;
+    gram_status rc = all ? GRAM_OK : gr_in_size(in, "decoder_sparse_step", 1, MAX_LAYERS, &step, err);
 
     if (rc)
         return rc;
@@ -383,9 +385,11 @@ gram_status gr_config_read_experts(const struct gr_config_in *in, gr_config *c, 
     rc = gr_in_size(in, key, a->experts, MAX_EXPERTS, &c->experts, err);
     if (!rc)
         rc = gr_in_size(in, "num_experts_per_tok", a->chosen, MAX_EXPERTS, &c->chosen, err);
-    if (!rc)
+    c->expert_hidden = c->hidden;
+    if (!rc && a->expert_hidden)
         rc = gr_in_size(in, "moe_intermediate_size", a->expert_hidden, MAX_HIDDEN, &c->expert_hidden, err);
-    if (!rc)
+    c->norm_chosen = true;                  /* where no key says otherwise */
+    if (!rc && gr_arch_own_key(c->architecture, "norm_topk_prob"))
         rc = gr_in_bool(in, in->text, "norm_topk_prob", false, &c->norm_chosen, err);
     if (!rc)
         rc = gr_in_bool(in, in->text, "output_router_logits", false, &c->router_loss, err);

@@ -48,8 +48,15 @@ static const char *const phi3[GR_TENSORS] = {
 static const char *const phi3_gguf[GR_TENSORS] = {
     [GR_T_Q] = "attn_qkv", [GR_T_K] = "attn_qkv", [GR_T_V] = "attn_qkv", [GR_T_GATE] = "ffn_up", [GR_T_UP] = "ffn_up",
 };
+/* Of experts the last word alone, behind MIXTRAL_BLOCK. No layer is dense: those names are the modules of adapters. */
+#define MIXTRAL_BLOCK "block_sparse_moe"
+static const char *const mixtral[GR_TENSORS] = {
+    [GR_T_GATE] = "w1", [GR_T_UP] = "w3", [GR_T_DOWN] = "w2", [GR_T_ROUTER] = MIXTRAL_BLOCK ".gate",
+    [GR_T_EXPERT_GATE] = "w1", [GR_T_EXPERT_UP] = "w3", [GR_T_EXPERT_DOWN] = "w2",
+};
 static const char *const *const own[GR_ARCHS][2] = {        /* and a GGUF's */
     [GR_ARCH_INTERNLM2] = { internlm2, NULL }, [GR_ARCH_PHI3] = { phi3, phi3_gguf },
+    [GR_ARCH_MIXTRAL] = { mixtral, NULL },
 };
 
 static const char *name_of(const gr_config *c, bool gguf, gr_tensor_kind t)
@@ -68,44 +75,55 @@ static void write_name(char *out, size_t size, const char *before, gr_tensor_kin
         snprintf(out, size, "%s", name);
 }
 
-static void write_expert(const gr_config *c, bool gguf, gr_tensor_kind t, size_t at, char *out, size_t size)
+/* names: of the architecture's own, or NULL. */
+static void write_expert(const gr_config *c, bool gguf, const char *const *names, gr_tensor_kind t, size_t at,
+                         char *out, size_t size)
 {
     size_t layer = at / c->experts, expert = at % c->experts;
+    bool mine = names && names[t];
 
     if (gguf)
         snprintf(out, size, "blk.%zu.%s", layer, row[t].gguf);
     else
-        snprintf(out, size, "model.layers.%zu.mlp.experts.%zu.%s", layer, expert, row[t].hf);
+        snprintf(out, size, "model.layers.%zu.%s.experts.%zu.%s", layer, mine ? MIXTRAL_BLOCK : "mlp", expert,
+                 mine ? names[t] : row[t].hf);
 }
 
 void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
 {
     if (gr_tensor_of_expert(t))
-        write_expert(c, gguf, t, layer, out, size);
+        write_expert(c, gguf, NULL, t, layer, out, size);
     else
         write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, name_of(c, gguf, t));
 }
 
+/* Where a file has the experts of a layer in one tensor, transformers 5 wrote it, which calls the block "mlp" in every
+ * architecture. */
 void gr_tensor_stem_read(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
+{
+    bool stack = !gguf && c->stacked;
+
+    if (stack && gr_tensor_of_expert(t))
+        write_name(out, size, "model.layers.", t, layer / c->experts,
+                   t == GR_T_EXPERT_DOWN ? "mlp.experts.down_proj" : "mlp.experts.gate_up_proj");
+    else
+        (stack && t == GR_T_ROUTER ? gr_tensor_stem : gr_tensor_stem_own)(c, gguf, t, layer, out, size);
+}
+
+void gr_tensor_stem_own(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
 {
     const char *const *names = own[c->architecture][gguf];
 
-    if (gr_tensor_of_expert(t) && !gguf && c->stacked)
-        write_name(out, size, "model.layers.", t, layer / c->experts,
-                   t == GR_T_EXPERT_DOWN ? "mlp.experts.down_proj" : "mlp.experts.gate_up_proj");
-    else if (gr_tensor_of_expert(t))
-        write_expert(c, gguf, t, layer, out, size);
+    if (gr_tensor_of_expert(t))
+        write_expert(c, gguf, names, t, layer, out, size);
     else
         write_name(out, size, gguf ? "blk." : "model.layers.", t, layer,
                    names && names[t] ? names[t] : name_of(c, gguf, t));
 }
 
-/* Experts are written each apart. */
 void gr_tensor_stem_written(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size)
 {
-    bool llama = gr_config_has(c, GR_HAS_OWN_FORM) || gr_tensor_of_expert(t);
-
-    (llama ? gr_tensor_stem : gr_tensor_stem_read)(c, gguf, t, layer, out, size);
+    (gr_config_has(c, GR_HAS_OWN_FORM) ? gr_tensor_stem : gr_tensor_stem_own)(c, gguf, t, layer, out, size);
 }
 
 static void stacked(const gr_config *c, bool gguf, gr_tensor_kind t, size_t expert, gr_fused *out)

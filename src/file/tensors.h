@@ -24,14 +24,16 @@ static inline bool gr_tensor_of_expert(gr_tensor_kind t) { return t >= GR_T_EXPE
 void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
 /* The same as it stands in a file of this architecture: some have their own names, and one tensor for several. */
 void gr_tensor_stem_read(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
+/* And in one whose experts stand each apart, as they are written. */
+void gr_tensor_stem_own(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
 /* Where its rows are in such a tensor of `all` rows: row r is at from + r / take * every + r % take. deep: the tensor
  * has three dimensions, [deep, all / deep, cols]; 0: two. False: it stands alone. */
 typedef struct { size_t all, from, take, every, deep; } gr_fused;
 bool gr_tensor_fused(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, gr_fused *out);
-/* As gr_tensor_stem_read() what is written is called, but for an architecture whose directory is written as a Llama's.
+/* As gr_tensor_stem_own() what is written is called, but for an architecture whose directory is written as a Llama's.
  * Tensors of one name stand in it one after the other. */
 void gr_tensor_stem_written(const gr_config *c, bool gguf, gr_tensor_kind t, size_t layer, char *out, size_t size);
-/* The last word of what gr_tensor_stem() gives, PEFT's name of a matrix: "q_proj"; and of gr_tensor_stem_read(). */
+/* The last word of what gr_tensor_stem() gives, PEFT's name of a matrix: "q_proj"; and of gr_tensor_stem_own(). */
 const char *gr_tensor_module(const gr_config *c, gr_tensor_kind t);
 const char *gr_tensor_own_module(const gr_config *c, gr_tensor_kind t);
 /* Whether any architecture calls it by this last word. */

@@ -31,7 +31,7 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
     void *values = half ? (void *)half : w;
     char full[128];
     gr_fused in = { .all = rows };
-    bool together = false;
+    bool renamed = false;
     gram_status rc = gr_bind_settle(m, &values, rows * cols * (half ? sizeof *half : sizeof *w), b->err);
 
     if (rc)
@@ -50,15 +50,16 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
         p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
                                      .w = { values, cols, half ? GR_BF16 : GR_F32 },
                                      .decay = rows > 1 || (slot == GR_T_SCORE && !gr_bind_is_bias(part)) };
-    if (p && p[m->n_params].name && slot != GR_T_SCORE && !gr_tensor_of_expert(slot) &&
-        !gr_config_has(&m->cfg, GR_HAS_OWN_FORM) && gr_tensor_fused(&m->cfg, false, slot, layer, &in)) {
-        together = true;
-        gr_bind_name_in(m, GR_IN_DIR, full, sizeof full, slot, layer, part);
-        p[m->n_params].in = gr_strdup(full);
+    if (p && p[m->n_params].name && slot != GR_T_SCORE && !gr_config_has(&m->cfg, GR_HAS_OWN_FORM)) {
+        if (!gr_tensor_of_expert(slot))     /* which are written each apart */
+            gr_tensor_fused(&m->cfg, false, slot, layer, &in);
+        gr_bind_name_in(m, GR_AS_OWN, full, sizeof full, slot, layer, part);
+        renamed = strcmp(full, p[m->n_params].name);
+        p[m->n_params].in = renamed ? gr_strdup(full) : NULL;
         p[m->n_params].first = in.from;
         p[m->n_params].all = in.all;
     }
-    if (!p || !p[m->n_params].name || (together && !p[m->n_params].in)) {
+    if (!p || !p[m->n_params].name || (renamed && !p[m->n_params].in)) {
         if (p)
             free((char *)(uintptr_t)p[m->n_params].name);
         gr_device_free(m->on, values);

@@ -26,9 +26,9 @@ struct binder {
 /* Where a multimodal checkpoint keeps its language model, next to the older "language_model.model.". */
 #define GR_NESTED "model.language_model."
 
-/* The whole name of a tensor: in a GGUF, in a directory as if it were a Llama's, and as this architecture has it in
- * its own. Of GR_T_SCORE, `part` is the name. layer: as tensors.h counts. */
-enum gr_bind_format { GR_IN_GGUF, GR_AS_LLAMA, GR_IN_DIR };
+/* The whole name of a tensor: in a GGUF, in a directory as if it were a Llama's, as this architecture has it in its
+ * own, and as the file at hand has it. Of GR_T_SCORE, `part` is the name. layer: as tensors.h counts. */
+enum gr_bind_format { GR_IN_GGUF, GR_AS_LLAMA, GR_AS_OWN, GR_IN_DIR };
 void gr_bind_name_in(const gr_model *m, enum gr_bind_format format, char *out, size_t size, gr_tensor_kind slot,
                      size_t layer, const char *part);
 void gr_bind_name(const struct binder *b, char *out, size_t size, gr_tensor_kind slot, size_t layer, const char *part);

@@ -14,10 +14,12 @@ void gr_bind_name_in(const gr_model *m, enum gr_bind_format format, char *out, s
         snprintf(out, size, "%s", part);
         return;
     }
-    if (format != GR_AS_LLAMA)
-        gr_tensor_stem_read(&m->cfg, format == GR_IN_GGUF, slot, layer, stem, sizeof stem);
-    else
+    if (format == GR_AS_LLAMA)
         gr_tensor_stem(&m->cfg, false, slot, layer, stem, sizeof stem);
+    else if (format == GR_AS_OWN)
+        gr_tensor_stem_own(&m->cfg, false, slot, layer, stem, sizeof stem);
+    else
+        gr_tensor_stem_read(&m->cfg, format == GR_IN_GGUF, slot, layer, stem, sizeof stem);
     if (format != GR_IN_GGUF && m->nested)                 /* the head stays outside */
         snprintf(out, size, "%s%s.%s", slot == GR_T_HEAD ? "" : GR_NESTED,
                  stem + (slot == GR_T_HEAD ? 0 : strlen("model.")), part);
@@ -103,11 +105,9 @@ void gr_matrix_name(const gr_model *m, size_t which, size_t layer, char *out, si
     gr_bind_name_in(m, GR_AS_LLAMA, out, size, slot_of(which), place_of(&m->cfg, which, layer), "weight");
 }
 
-/* Experts have no name but their own: stacked ones are of a file alone. */
 void gr_matrix_own_name(const gr_model *m, size_t which, size_t layer, char *out, size_t size)
 {
-    gr_bind_name_in(m, which < GR_MATRICES ? GR_IN_DIR : GR_AS_LLAMA, out, size, slot_of(which),
-                    place_of(&m->cfg, which, layer), "weight");
+    gr_bind_name_in(m, GR_AS_OWN, out, size, slot_of(which), place_of(&m->cfg, which, layer), "weight");
 }
 
 bool gr_matrix_fused(const gr_config *c, size_t which, gr_fused *in)
@@ -154,7 +154,7 @@ gr_stored gr_bind_stored(const struct binder *b, gr_tensor_kind slot, size_t lay
     }
     gr_tensor_stem(c, false, slot, layer, stem, sizeof stem);
     snprintf(s.matrix, sizeof s.matrix, "%s.%s", stem, part);
-    (s.experts ? gr_tensor_stem : gr_tensor_stem_read)(c, false, slot, layer, stem, sizeof stem);
+    gr_tensor_stem_own(c, false, slot, layer, stem, sizeof stem);
     snprintf(s.own, sizeof s.own, "%s.%s", stem, part);
     gr_tensor_stem_written(c, false, slot, layer, stem, sizeof stem);
     snprintf(s.name, sizeof s.name, "%s.%s", stem, part);

@@ -56,6 +56,12 @@ static bool has_own_names(const gr_config *c)
     return gr_matrix_fused(c, GR_MAT_Q, &in);
 }
 
+/* Whether a directory has its matrices each apart and under other names than a Llama's: Mixtral. */
+static bool is_renamed(const gr_config *c)
+{
+    return !has_own_names(c) && strcmp(gr_tensor_own_module(c, GR_T_GATE), gr_tensor_module(c, GR_T_GATE));
+}
+
 /* The first of the matrices that lie in one tensor with it. */
 static size_t first_of(const gr_config *c, size_t which)
 {
@@ -252,7 +258,7 @@ gram_status gr_lora_open(gr_lora **out, const gr_model *m, const gr_lora_spec *s
             return gr_fail(err, GRAM_EARG, "LoRA targets: %s and %s are one matrix in this architecture, %s: wanted "
                            "both or none", brief[i], brief[first_of(&m->cfg, i)],
                            gr_tensor_own_module(&m->cfg, (gr_tensor_kind)(GR_T_Q + i)));
-    return open_all(out, m, spec, has_own_names(&m->cfg), fill_new, &state, err);
+    return open_all(out, m, spec, has_own_names(&m->cfg) || is_renamed(&m->cfg), fill_new, &state, err);
 }
 
 static gram_status fill_read(float *a, float *b, size_t rank, const gr_model *m, size_t which, size_t layer,
@@ -357,7 +363,8 @@ gram_status gr_lora_read(gr_lora **out, const gr_model *m, const gr_adapter *a, 
     if (!rc)
         rc = check_census(&n, m, a, err);
     if (!rc)
-        rc = open_all(out, m, &n.spec, n.together > 0, fill_read, (void *)(uintptr_t)a, err);
+        rc = open_all(out, m, &n.spec, n.together > 0 || (!n.spec.stacked && is_renamed(&m->cfg)), fill_read,
+                      (void *)(uintptr_t)a, err);
     if (!rc)
         rc = read_head(*out, m, a, err);
     if (rc) {

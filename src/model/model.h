@@ -6,7 +6,7 @@
  *                x += [norm](o Wo^T)      norms in brackets are in some: Gemma has all, OLMo 2 the last
  *                h = [norm](x)
  *                x += [norm]((act(h Wg^T) * (h Wu^T)) Wd^T)
- *                or, of a Qwen3-MoE, the sum of such MLPs of the experts that a router chooses, each times its weight
+ *                or, of a mixture, the sum of such MLPs of the experts that a router chooses, each times its weight
  *   logits = norm(x) head^T          capped in Gemma 2
  *   reward = head(norm(x))           of the last token, where the model has such a head
  *

@@ -15,7 +15,7 @@
 
 #define ARCHS "tests/golden/archs/"
 static const char *const archs[] = { "gemma", "gemma2", "granite", "phi3", "phi4_mini", "olmo2", "smollm3", "internlm2",
-                                     "qwen3_moe" };
+                                     "qwen3_moe", "mixtral" };
 
 static char *path_of(const char *name)
 {

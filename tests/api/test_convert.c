@@ -153,22 +153,32 @@ static void yarn_is_carried_or_refused(void **state)
 }
 
 /* A GGUF has all experts of a layer in one tensor, a directory each apart, or as newer ones have it all together. */
-static void experts_are_taken_apart_and_stacked(void **state)
+static void check_experts(const char *gguf, const char *stack)
 {
-    char *apart = in_dir("apart", ""), *again = in_dir("apart", ".gguf"), *small = in_dir("apart", ".q8_0.gguf");
-    char *from_stacked = in_dir("from_stacked", ""), *small_apart = in_dir("small_apart", "");
+    void (*same)(const char *, const char *, const char *) = strcmp(gguf, "gguf_mixtral") ? same_logits : close_logits;
+    char *apart = in_dir(gguf, "_apart"), *again = in_dir(gguf, "_apart.gguf"), *small = in_dir(gguf, ".q8_0.gguf");
+    char *from_stacked = in_dir(stack, "_apart"), *small_apart = in_dir(gguf, "_small_apart");
+    char *model, *stacked;
 
-    (void)state;
-    convert(MODELS "gguf_qwen3_moe/model.gguf", apart, GRAM_STORE_F32);
-    same_logits("gguf_qwen3_moe", MODELS "gguf_qwen3_moe/model.gguf", apart);
+    assert_true(asprintf(&model, MODELS "%s/model.gguf", gguf) > 0 && asprintf(&stacked, MODELS "%s", stack) > 0);
+    convert(model, apart, GRAM_STORE_F32);
+    same(gguf, model, apart);
     convert(apart, again, GRAM_STORE_F32);
-    same_logits("gguf_qwen3_moe", apart, again);
+    same(gguf, apart, again);
     convert(again, small, GRAM_STORE_Q8_0);
     convert(small, small_apart, GRAM_STORE_F32);
-    same_logits("gguf_qwen3_moe", small, small_apart);
-    convert(MODELS "qwen3_moe_stacked", from_stacked, GRAM_STORE_F32);
-    same_logits("qwen3_moe_stacked", MODELS "qwen3_moe_stacked", from_stacked);
-    free(apart), free(again), free(small), free(small_apart), free(from_stacked);
+    same(gguf, small, small_apart);
+    convert(stacked, from_stacked, GRAM_STORE_F32);
+    same_logits(stack, stacked, from_stacked);
+    free(apart), free(again), free(small), free(small_apart), free(from_stacked), free(model), free(stacked);
+}
+
+static void experts_are_taken_apart_and_stacked(void **state)
+{
+    (void)state;
+    check_experts("gguf_qwen3_moe", "qwen3_moe_stacked");
+    check_experts("gguf_mixtral", "mixtral_stacked");
+    check_experts("gguf_olmoe", "olmoe");
 }
 
 static void halves_are_written_and_read(void **state)

@@ -209,6 +209,11 @@ static void check_mode(const struct golden *g, const char *dir, gr_linear_mode m
     gr_model_close(m);
 }
 
+static bool has_experts(const char *dir)
+{
+    return strstr(dir, "moe") || strstr(dir, "mixtral");
+}
+
 static void agrees_with_transformers(void **state)
 {
     /* A window, norms of heads, norms behind a branch, LongRoPE, experts, a bias, a quantised file. */
@@ -236,11 +241,11 @@ static void agrees_with_transformers(void **state)
             check_mode(&g, dir, GR_LINEAR_KEEP);
         if (!on_gpu())
             check_mode(&g, dir, GR_LINEAR_INT8);
-        if (all_bf16(g.weights) && (!on_gpu() || !strstr(dir, "moe")))
+        if (all_bf16(g.weights) && (!on_gpu() || !has_experts(dir)))
             check_mode(&g, dir, GR_LINEAR_BF16);
         if (gr_linear_multiplies_bf16(device)) {
             /* a rounding may send a token to another expert, which gives other logits */
-            if (!strstr(dir, "moe"))
+            if (!has_experts(dir))
                 check_mode(&g, dir, GR_LINEAR_ROUNDED);
             if (!on_gpu())
                 check_mode(&g, dir, GR_LINEAR_SPLIT);
@@ -373,12 +378,13 @@ int main(int argc, char **argv)
         MODEL("olmo2"), MODEL("internlm2"),
         MODEL("phi3"), MODEL("phi3_long"), MODEL("phi4_mini"), MODEL("gemma2"), MODEL("gemma2_untied"), MODEL("gemma"),
         MODEL("granite"),
-        MODEL("qwen3_moe"), MODEL("qwen3_moe_stacked"),
+        MODEL("qwen3_moe"), MODEL("qwen3_moe_stacked"), MODEL("mixtral"), MODEL("mixtral_stacked"), MODEL("olmoe"),
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"), MODEL("gguf_gemma2"),
         MODEL("gguf_gemma"), MODEL("gguf_granite"), MODEL("gguf_phi3"), MODEL("gguf_phi4_mini"),
-        MODEL("gguf_qwen3_moe"), MODEL("gguf_few_bits"), MODEL("gguf_grids"),
+        MODEL("gguf_qwen3_moe"), MODEL("gguf_mixtral"), MODEL("gguf_olmoe"),
+        MODEL("gguf_few_bits"), MODEL("gguf_grids"),
         cmocka_unit_test(a_multimodal_file_gives_the_same_bits),
         cmocka_unit_test(a_text_has_the_rope_of_its_length),
     };

@@ -154,7 +154,8 @@ static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", 
                                     "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/phi3_long",
                                     "../models/phi4_mini", "../models/internlm2",
                                     "../models/gemma", "../models/granite",
-                                    "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked" };
+                                    "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked",
+                                    "../models/mixtral", "../models/olmoe" };
 
 static void gradients_are_pytorchs(void **state)
 {
