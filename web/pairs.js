@@ -154,14 +154,17 @@ async function read_lines(file) {
 
 /* ---- Judging ---- */
 
-const BINS = 10, BATCH = 8, SHOWN = 200, SAID = 5;
+const BINS = 15, BATCH = 8, SHOWN = 200, SAID = 5;
 let run = null;                             // the file being judged
 
 function new_run(name, lines) {
-  return { name, lines, at: 0, back: [], done: [], bad: [], saved: 0, right: 0, flipped: 0, tokens: 0,
-           seconds: 0, begun: 0, stop: null, course: [], one_order: false,
+  return { name, lines, at: 0, back: [], done: [], bad: [], saved: 0, right: 0, asked_twice: 0, flipped: 0,
+           tokens: 0, seconds: 0, begun: 0, stop: null, course: [], one_order: false,
            bins: Array.from({ length: BINS }, () => ({ n: 0, right: 0, sure: 0 })) };
 }
+
+// A reward model reads each answer by itself, and --single-order one order: whether orders disagree is not asked then.
+const both_orders = v => v.p_forward !== null && v.p_swapped !== null;
 
 const left = r => r.lines.length - r.done.length - r.bad.length;
 const seconds_of = r => r.seconds + (r.stop ? (performance.now() - r.begun) / 1000 : 0);
@@ -173,7 +176,8 @@ function count(r, line, pair, v) {
   bin.right += right;
   bin.sure += sure;
   r.right += right;
-  r.flipped += v.flipped;
+  r.asked_twice += both_orders(v);
+  r.flipped += both_orders(v) && v.flipped;
   r.tokens += v.tokens;
   r.done.push({ line, pair, v, right });
   r.course.push(r.right / r.done.length);
@@ -369,7 +373,7 @@ function draw_rows(r) {
       onkeydown: e => { if (e.key === "Enter") open_row(d); } },
     el("td", {}, String(d.line)), el("td", { class: "text" }, prompt_text(d.pair.prompt).slice(0, 200)),
     el("td", {}, percent(d.v.preference)), el("td", { class: "wide" }, fixed(d.v.logit_margin)),
-    el("td", {}, d.v.p_swapped === null || d.v.p_forward === null ? "–" : d.v.flipped ? "disagree" : "agree"),
+    el("td", {}, !both_orders(d.v) ? "–" : d.v.flipped ? "disagree" : "agree"),
     el("td", {}, d.v.tokens + (d.v.truncated ? " (cut)" : ""))));
   tr.order();
 }
@@ -390,11 +394,14 @@ function draw(r) {
   $("go-on").hidden = r.stop !== null || left(r) === 0;
   $("save").hidden = n === 0;
   if (n) {
-    const accuracy = r.right / n, [low, high] = wilson(accuracy, n), [flow, fhigh] = wilson(r.flipped / n, n);
+    const accuracy = r.right / n, [low, high] = wilson(accuracy, n), twice = r.asked_twice;
     const ece = r.bins.reduce((sum, b) => sum + Math.abs(b.right - b.sure), 0) / n;
     number("accuracy", percent(accuracy), between(low, high));
-    number("flips", percent(r.flipped / n), between(flow, fhigh));
-    number("ece", percent(ece), "10 bins");
+    if (twice)
+      number("flips", percent(r.flipped / twice), between(...wilson(r.flipped / twice, twice)));
+    else
+      number("flips", "–", "no second order is read");
+    number("ece", percent(ece), `${BINS} bins`);
     number("speed", String(Math.round(r.tokens / seconds)), `${(n / seconds).toFixed(1)} pairs/s`);
   }
   draw_charts(r);

@@ -35,13 +35,12 @@ static gram_status score(void *arg, const gram_pair *pair, size_t n, gram_verdic
     size_t bad;
     gram_status rc;
 
-    if (!j->reasoner)
-        return gram_score(j->m, pair, n, out, err);
-    rc = gram_reason(j->reasoner, pair, n, why, &bad, &first);
-    for (size_t i = 0; i < n && !rc; i++)
+    rc = j->reasoner ? gram_reason(j->reasoner, pair, n, why, &bad, &first)
+                     : gr_api_score(j->m, pair, n, out, &bad, &first);
+    for (size_t i = 0; i < n && !rc && j->reasoner; i++)
         out[i] = why[i].verdict;
-    return !rc ? GRAM_OK : bad < n ? gr_fail(err, rc, "pair %zu: %s", bad, first.text) : gr_fail(err, rc, "%s",
-                                                                                                 first.text);
+    return !rc ? GRAM_OK : bad < n && n > 1 ? gr_fail(err, rc, "pair %zu: %s", bad, first.text)
+         : gr_fail(err, rc, "%s", first.text);      /* of one the caller says which row it is */
 }
 
 gram_status gr_reason_describe(const gram_rationale_options *o, const gr_reason_words *w, gr_buf *out, gram_err *err)

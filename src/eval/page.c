@@ -153,14 +153,16 @@ static const char style[] =
     "font-variant-numeric:tabular-nums}th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:right;"
     "white-space:nowrap}th:first-child,td:first-child{text-align:left;padding-left:0}tbody th{font-weight:400;"
     "white-space:normal;overflow-wrap:anywhere;min-width:11em}thead th{color:var(--mut);font-weight:600;"
-    "vertical-align:bottom}tr.sum th,tr.sum td{font-weight:600}.in1{padding-left:18px!important}"
+    "white-space:normal;vertical-align:bottom}figure tbody th{min-width:0;"
+    "overflow-wrap:normal}tr.sum th,tr.sum td{font-weight:600}.in1{padding-left:18px!important}"
     ".in2{padding-left:36px!important}th.t,td.t{text-align:left;white-space:normal;overflow-wrap:anywhere;"
     "min-width:9em}\n"
     "details{margin:8px 0}summary{cursor:pointer;color:var(--acc)}.box{background:var(--card);"
     "border:1px solid var(--line);border-radius:10px;padding:10px 16px}dl{display:grid;"
     "grid-template-columns:minmax(9em,max-content) 1fr;gap:4px 16px;margin:0;font-size:.9rem}dt{color:var(--mut)}"
     "dd{margin:0;overflow-wrap:anywhere}@media (max-width:520px){dl{grid-template-columns:1fr}dd{margin-bottom:6px}"
-    "th,td{padding:5px 4px}tbody th{min-width:8em}.in1{padding-left:10px!important}.in2{padding-left:20px!important}}\n"
+    "th,td{padding:5px 4px}tbody th{min-width:8em}figure tbody th{min-width:0}.in1{padding-left:10px!important}"
+    ".in2{padding-left:20px!important}}\n"
     "@media print{body{background:#fff}figure,.cards li,.box{break-inside:avoid}}\n";
 
 void gr_page_begin(gr_page *p, const char *what, const char *name)

@@ -252,7 +252,8 @@ void gr_plot_margin(gr_page *p, const gr_eval_result *r)
         const gr_eval_margin *m = &r->margin[k];
         gr_fig_whisker(p, x, &f, m->accuracy.low, m->accuracy.high);
         gr_page_put(p, "<circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>\n", x, gr_fig_y(&f, m->accuracy.value));
-        gr_fig_label(p, "m small", x, f.bottom + 15, m->margin, m->margin < 10 ? "%.2f" : "%.0f");
+        gr_fig_label(p, "m small", x, f.bottom + 15, m->margin,
+                     m->margin < 0.0995 ? "%.3f" : m->margin < 10 ? "%.2f" : "%.0f");
     }
     gr_fig_word(p, "m", GR_FIG_MIDDLE, 239, rewards ? "mean |difference of rewards| of a group of rows (y: accuracy, %)"
                                                      : "mean |logit margin| of a group of rows (y: accuracy, %)");

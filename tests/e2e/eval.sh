@@ -33,6 +33,9 @@ for i in 20 400; do
 done >"$tmp/long.jsonl"
 expect 0 "$GRAM" eval "$tmp/m" "$tmp/long.jsonl" --json "$tmp/whole.json"
 expect 0 "$GRAM" eval "$tmp/m" "$tmp/long.jsonl" --json "$tmp/cut.json" --max-tokens 1700 --truncate balanced
+# The row has a name; which of a batch it was says nothing.
+expect 1 "$GRAM" eval "$tmp/m" "$tmp/long.jsonl" --max-tokens 1700
+says err "long.jsonl:2: the pair takes"
 expect 0 "$GRAM" eval --compare "$tmp/whole.json" "$tmp/cut.json"
 grep -q '^B read 1 row on shortened text$' "$tmp/out" || die "nothing is said of shortened text"
 grep -q '^A read' "$tmp/out" && die "A read the whole text"

@@ -136,6 +136,8 @@ def one_order(d):
     wait(d, lambda d: d.find_element(By.ID, "count").text == "40 of 40", 60)
     share = float(d.find_element(By.ID, "accuracy").text.split("%")[0])
     check(25 <= share <= 75, f"a judge that likes the first seat is {share} % right")
+    check(d.find_element(By.ID, "flips").text.startswith("–"), "of rows that are read in one order it knows flips: " +
+          d.find_element(By.ID, "flips").text)
     check(d.execute_script("return run.done.every(x => (x.v.p_forward === null) === is_turned(x.pair))"),
           "a verdict is not of the order that was read")
     d.execute_script("call = window.served; run.saved = run.done.length")
