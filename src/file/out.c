@@ -319,6 +319,9 @@ gram_status gr_out_rows(gr_out *o, gram_err *err)
     o->packed = o->named ? GR_PACK_NONE : gr_packing_of(o->path);
     if (!rc && o->packed && !o->partial)
         rc = gr_fail(err, GRAM_EARG, "%s: what goes into a pipe is not compressed", o->path);
+    if (!rc && !o->named && gr_table_foreign(o->path))
+        rc = gr_fail(err, GRAM_EARG, "%s: rows are not written in the form of this ending: wanted .jsonl, .csv or .tsv "
+                     "(and these with .gz or .zst), .parquet, .arrow, .arrows or .feather", o->path);
     if (rc || !o->table || o->partial)
         return rc;
     o->pipe = o->fd;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "file/arrow.h"
@@ -56,6 +57,13 @@ static bool ends_with(const char *s, size_t n, const char *ending)
     return n > e && !memcmp(s + n - e, ending, e);
 }
 
+static bool ends_with_in_any_case(const char *s, size_t n, const char *ending)
+{
+    size_t e = strlen(ending);
+
+    return n > e && !strncasecmp(s + n - e, ending, e);
+}
+
 /* DuckDB's words for each gr_packing. */
 static const char *const compression[] = { "none", "gzip", "zstd" };
 
@@ -71,6 +79,24 @@ static const form *form_of(const char *path, size_t *stem)
             return &known[k];
         }
     return NULL;
+}
+
+bool gr_table_foreign(const char *path)
+{
+    static const char *const other[] = { ".gz", ".zst", ".bz2", ".xz", ".lz4", ".br", ".zip", ".7z", ".tar", ".tgz",
+                                         ".xlsx", ".xls", ".ods", ".orc", ".avro", ".npy", ".npz", ".pkl", ".pickle",
+                                         ".h5", ".db", ".sqlite", ".duckdb" };
+    size_t whole = strlen(path), stem;
+    size_t n = ends_with(path, whole, ".gz") ? whole - 3 : ends_with(path, whole, ".zst") ? whole - 4 : whole;
+    bool foreign = false;
+
+    if (form_of(path, &stem))
+        return false;
+    for (size_t k = 0; k < GR_COUNT(other); k++)
+        foreign |= ends_with_in_any_case(path, n, other[k]);
+    for (size_t k = 0; k < GR_COUNT(known); k++)        /* ".CSV", ".parquet.gz" */
+        foreign |= known[k].kind != GR_TABLE_NONE && ends_with_in_any_case(path, n, known[k].ending);
+    return foreign;
 }
 
 gr_table_kind gr_table_kind_of(const char *path)

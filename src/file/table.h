@@ -12,6 +12,9 @@ typedef enum { GR_TABLE_NONE, GR_TABLE_PARQUET, GR_TABLE_CSV, GR_TABLE_TSV, GR_T
 /* By the name's ending (".csv", ".tsv" and these with ".gz" or ".zst", ".parquet", ".arrow" and ".feather", and
  * ".arrows" for Arrow's stream form). */
 gr_table_kind gr_table_kind_of(const char *path);
+/* Whether the name promises a form or a packing in which rows are not written (".xlsx", ".bz2", ".parquet.gz", ".CSV"):
+ * lines of JSON under it would be taken for something else. */
+bool gr_table_foreign(const char *path);
 /* Whether a file of this name is read as rows: one of tables, or of JSON (".jsonl", ".ndjson", ".json", and these with
  * ".gz" or ".zst"). *stem: the length of the path without that ending; unset where it has none. */
 bool gr_rows_name(const char *path, size_t *stem);

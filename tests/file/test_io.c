@@ -358,6 +358,28 @@ static void an_output_is_compressed_as_its_name_says(void **state)
     }
 }
 
+/* Lines of JSON under a name that promises something else would be taken for it. */
+static void a_name_of_another_form_is_refused(void **state)
+{
+    static const char *const no[] = { "f.CSV", "f.Parquet", "f.parquet.gz", "f.arrow.zst", "f.xlsx", "f.jsonl.bz2",
+                                      "f.jsonl.GZ", "f.csv.xz" };
+    static const char *const yes[] = { "f.json", "f.txt", "f", "f.gz", "f.JSONL", "f.xlsx.jsonl" };
+    const char *dir = fresh_dir("foreign");
+
+    (void)state;
+    for (size_t k = 0; k < GR_COUNT(no) + GR_COUNT(yes); k++) {
+        bool refused = k < GR_COUNT(no);
+        char *path = gr_path_join(dir, refused ? no[k] : yes[k - GR_COUNT(no)]);
+        gr_out *o;
+        CHECK_OK(gr_out_open(&o, path, true, &check_err));
+        assert_int_equal(gr_out_rows(o, &check_err), refused ? GRAM_EARG : GRAM_OK);
+        assert_true(!refused || strstr(check_err.text, "the form of this ending"));
+        gr_out_close(o);
+        assert_int_equal(names_in(dir), 0);
+        free(path);
+    }
+}
+
 static void an_output_given_up_leaves_what_it_should(void **state)
 {
     const char *dir = fresh_dir("out2");
@@ -547,6 +569,7 @@ int main(void)
         cmocka_unit_test(unreadable_lines_are_named),
         cmocka_unit_test(an_output_appears_when_whole),
         cmocka_unit_test(an_output_is_compressed_as_its_name_says),
+        cmocka_unit_test(a_name_of_another_form_is_refused),
         cmocka_unit_test(an_output_given_up_leaves_what_it_should),
         cmocka_unit_test(a_kill_leaves_whole_lines),
         cmocka_unit_test(links_and_devices_are_written_through),
