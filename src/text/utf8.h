@@ -1,4 +1,5 @@
-/* utf8.h - UTF-8, and the few words about characters that the tokenizer needs. */
+/* utf8.h - UTF-8, and the few words about characters that the tokenizer needs, as the Rust library says them
+ * (tokenizers 0.23). */
 #ifndef GR_TEXT_UTF8_H
 #define GR_TEXT_UTF8_H
 
