@@ -20,10 +20,13 @@ struct gr_pool {
     pthread_cond_t work, done, back;
     gr_task_fn *fn;
     void *arg;
-    size_t n, next;                 /* tasks in all, next to hand out */
+    size_t n;                       /* tasks in all */
+    atomic_size_t next;             /* to hand out; n or more: none */
     gr_stop_fn *stop;               /* asked by worker 0; where it says so n becomes what has been handed out */
     void *stop_arg;
-    atomic_size_t running;          /* workers still inside; changes with the lock held, as the next two do */
+    atomic_size_t running;          /* workers still inside; grows with the lock held */
+    bool called;                    /* a call is going on; changes with the lock held, as the next three do */
+    atomic_bool asleep;             /* the caller, until running is 0 */
     gr_lent_fn *lent;               /* waits for a worker that runs it; NULL: none does */
     void *lent_arg;
     bool away;                      /* a worker is */
@@ -34,38 +37,58 @@ struct gr_pool {
 
 struct start { gr_pool *pool; size_t worker; };
 
-/* The worker leaves the call that it is in, and joins the one that it finds when it is back: *seen, which may be
- * over. */
-static void go_away(gr_pool *p, size_t worker, unsigned long *seen)
+/* A worker is no longer inside. The lock is not held: the caller, which looks for it, wants it at once. */
+static void leave(gr_pool *p)
+{
+    if (atomic_fetch_sub(&p->running, 1) > 1 || !p->asleep)
+        return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* The worker leaves the call that it is in, and joins the one that goes on when it is back, of round *seen; false where
+ * none does. */
+static bool go_away(gr_pool *p, size_t worker, unsigned long *seen)
 {
     gr_lent_fn *fn = p->lent;
 
     p->lent = NULL;
     p->away = true;
-    if (--p->running == 0)
-        pthread_cond_signal(&p->done);
     pthread_mutex_unlock(&p->lock);
+    leave(p);
     fn(p->lent_arg, worker);
     pthread_mutex_lock(&p->lock);
     p->away = false;
     p->out = false;
     pthread_cond_signal(&p->back);
-    p->running++;
+    p->running += p->called;
     *seen = p->round;
+    return p->called;
 }
 
-/* Takes tasks until none is left; called and left with the lock held. */
-static void drain(gr_pool *p, size_t worker, unsigned long *seen)
+/* Takes tasks until none is left; called and left with the lock held. Where nothing can come between two tasks they are
+ * taken without it: a pass of one row has hundreds of calls whose tasks take a microsecond or two. Returns whether the
+ * worker is inside. */
+static bool drain(gr_pool *p, size_t worker, unsigned long *seen)
 {
     for (;;) {
         size_t task;
-        if (worker > 0 && p->lent)
-            go_away(p, worker, seen);
+        if (worker > 0 && p->lent && !go_away(p, worker, seen))
+            return false;
+        if (!p->stop && !p->lent) {
+            const size_t n = p->n;
+            pthread_mutex_unlock(&p->lock);
+            while ((task = atomic_fetch_add(&p->next, 1)) < n)
+                p->fn(p->arg, task, worker);
+            pthread_mutex_lock(&p->lock);
+            return true;
+        }
         if (p->next >= p->n)
-            break;
+            return true;
         if (worker == 0 && p->stop && p->stop(p->stop_arg)) {
             p->n = p->next;
-            break;
+            return true;
         }
         task = p->next++;
         pthread_mutex_unlock(&p->lock);
@@ -91,6 +114,7 @@ static void *worker_main(void *arg)
 {
     struct start s = *(struct start *)arg;
     unsigned long seen = 0;
+    bool inside;
 
     free(arg);
     pthread_mutex_lock(&s.pool->lock);
@@ -100,15 +124,26 @@ static void *worker_main(void *arg)
         if (s.pool->quit)
             break;
         seen = s.pool->round;
-        drain(s.pool, s.worker, &seen);
-        if (--s.pool->running == 0)
-            pthread_cond_signal(&s.pool->done);
+        inside = drain(s.pool, s.worker, &seen);
         pthread_mutex_unlock(&s.pool->lock);
+        if (inside)
+            leave(s.pool);
         await_round(s.pool, seen);
         pthread_mutex_lock(&s.pool->lock);
     }
     pthread_mutex_unlock(&s.pool->lock);
     return NULL;
+}
+
+/* It is held for some nanoseconds, so who finds it taken looks again before it sleeps. */
+static void open_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t kind;
+
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(lock, &kind);
+    pthread_mutexattr_destroy(&kind);
 }
 
 gram_status gr_pool_open(gr_pool **out, size_t threads, gram_err *err)
@@ -121,7 +156,7 @@ gram_status gr_pool_open(gr_pool **out, size_t threads, gram_err *err)
     if (threads == 0)
         threads = gr_cores();
     p->size = threads;
-    pthread_mutex_init(&p->lock, NULL);
+    open_lock(&p->lock);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
     pthread_cond_init(&p->back, NULL);
@@ -188,6 +223,7 @@ size_t gr_pool_some(gr_pool *p, gr_task_fn *fn, void *arg, size_t first, size_t 
     p->n = n;
     p->next = first;
     p->running = p->started - p->away;
+    p->called = true;
     p->round++;
     if (p->started)
         pthread_cond_broadcast(&p->work);
@@ -195,8 +231,11 @@ size_t gr_pool_some(gr_pool *p, gr_task_fn *fn, void *arg, size_t first, size_t 
     pthread_mutex_unlock(&p->lock);
     await_workers(p);
     pthread_mutex_lock(&p->lock);
+    p->asleep = true;
     while (p->running > 0)
         pthread_cond_wait(&p->done, &p->lock);
+    p->asleep = false;
+    p->called = false;
     n = p->n;
     pthread_mutex_unlock(&p->lock);
     return n;

@@ -160,12 +160,56 @@ static void a_worker_is_lent(void **state)
     }
 }
 
+static void be_away(void *arg, size_t worker)
+{
+    struct lender *l = arg;
+    volatile size_t spins = (size_t)atomic_fetch_add(&l->began, 1) * 37 % 1000;
+
+    (void)worker;
+    while (spins > 0)
+        spins--;
+    atomic_fetch_add(&l->ended, 1);
+}
+
+static bool lend_always(void *arg)
+{
+    struct lender *l = arg;
+
+    if (!gr_pool_has_lent(l->p))
+        gr_pool_lend(l->p, be_away, l);
+    return false;
+}
+
+/* It may be back within the call that lent it, within one whose tasks are taken without the lock, or between two. */
+static void a_worker_comes_back_at_any_time(void **state)
+{
+    (void)state;
+    for (size_t threads = 2; threads <= 4; threads++) {
+        uint32_t some[5] = { 0 }, sum[7] = { 0 };
+        struct lender l = { 0 };
+        CHECK_OK(gr_pool_open(&l.p, threads, &check_err));
+        for (uint32_t round = 1; round <= 4000; round++) {
+            assert_int_equal(gr_pool_some(l.p, add_one, some, 0, 5, lend_always, &l), 5);
+            for (volatile uint32_t i = 0; i < 20000 && round % 3 == 0 && gr_pool_has_lent(l.p); i++)
+                ;
+            for (size_t i = 0; i < 5; i++)
+                assert_int_equal(some[i], round);
+            gr_pool_run(l.p, add_one, sum, 7);
+            for (size_t i = 0; i < 7; i++)
+                assert_int_equal(sum[i], round);
+        }
+        gr_pool_recall(l.p);
+        assert_true(l.began > 0 && l.began == l.ended);
+        gr_pool_close(l.p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_task_runs_once), cmocka_unit_test(many_rounds_lose_nothing),
         cmocka_unit_test(a_run_that_is_stopped_goes_on),
-        cmocka_unit_test(a_worker_is_lent),
+        cmocka_unit_test(a_worker_is_lent), cmocka_unit_test(a_worker_comes_back_at_any_time),
         cmocka_unit_test(default_is_a_thread_for_each_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
