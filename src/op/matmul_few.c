@@ -106,23 +106,25 @@ static void by_rows(gr_lane *lane, const struct few *f, const gr_linear *l, gr_m
     }
 }
 
-/* Multiplies by a panel, of which n outputs are there. */
+/* Multiplies by panels, from the beginning of one on. */
 static void by_bytes(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
 {
-    const int8_t *w = l->bytes + o / PANEL * gr_few_panel_bytes(PANEL, l->K);
     int32_t *acc = gr_lane_bytes(lane, 2 * f->M * PANEL * sizeof *acc);
 
-    if (!acc)
-        return;
-    l->op->few_bytes(acc, PANEL, f->q, 2 * f->M, w, PANEL, n, l->K);
-    l->op->dequant_acc(gr_f32(y), y.ld, acc, PANEL, f->scale, l->wscale + o, l->colsum + o, f->M, n);
+    for (size_t end = o + n, some; acc && o < end; o += some, y = gr_mat_at(y, 0, some)) {
+        const int8_t *w = l->bytes + o / PANEL * gr_few_panel_bytes(PANEL, l->K);
+        some = gr_min(PANEL, end - o);
+        l->op->few_bytes(acc, PANEL, f->q, 2 * f->M, w, PANEL, some, l->K);
+        l->op->dequant_acc(gr_f32(y), y.ld, acc, PANEL, f->scale, l->wscale + o, l->colsum + o, f->M, some);
+    }
 }
 
 /* n outputs from o on, of whatever the weight has there. */
-static void some_outputs(gr_lane *lane, const struct few *f, const gr_linear *l, gr_mat y, size_t o, size_t n)
+static void some_outputs(gr_lane *lane, const struct few *f, const gr_linear_to *at, size_t o, size_t n)
 {
-    gr_mat to = gr_mat_at(y, 0, o);
-    size_t pairs = gr_dot16_pairs(l->K), slice = o / l->slice, in = o % l->slice;
+    const gr_linear *l = at->l;
+    gr_mat to = gr_mat_at(at->y, 0, o);
+    size_t mark = gr_lane_mark(lane), pairs = gr_dot16_pairs(l->K), slice = o / l->slice, in = o % l->slice;
 
     if (l->wide)
         l->op->dot16(to.p, to.ld, (const int16_t *)(const void *)f->q, f->scale, f->M,
@@ -134,33 +136,37 @@ static void some_outputs(gr_lane *lane, const struct few *f, const gr_linear *l,
                         false);
     else
         by_rows(lane, f, l, to, o, n);
+    if (l->bias)
+        add_bias(gr_f32(to), to.ld, l->bias + o, f->M, n);
+    gr_lane_give_back(lane, mark);
 }
 
-static void one_task(gr_lane *lane, const struct few *f, const gr_linear_to *to, size_t task)
+/* n tasks of a weight from `task` on, all at once where their outputs lie together: a task by itself is so small that
+ * finding its place would take a tenth of its time. */
+static void some_tasks(gr_lane *lane, const struct few *f, const gr_linear_to *to, size_t task, size_t n)
 {
     const gr_linear *l = to->l;
-    size_t mark = gr_lane_mark(lane), each = (l->slice + step(l) - 1) / step(l), o = task * step(l), end = l->O, n;
+    size_t within = in_slices(l) ? l->slice : l->O, each = (within + step(l) - 1) / step(l);
 
-    if (in_slices(l)) {
-        o = task / each * l->slice + task % each * step(l);
-        end = gr_min(end, (task / each + 1) * l->slice);
+    while (n > 0) {
+        size_t first = task / each * within, o = first + task % each * step(l), some = gr_min(n, each - task % each);
+        size_t end = gr_min(gr_min(first + within, l->O), o + some * step(l));
+        some_outputs(lane, f, to, o, end - o);
+        task += some;
+        n -= some;
     }
-    n = gr_min(step(l), end - o);
-    some_outputs(lane, f, l, to->y, o, n);
-    if (l->bias)
-        add_bias(gr_f32(gr_mat_at(to->y, 0, o)), to->y.ld, l->bias + o, f->M, n);
-    gr_lane_give_back(lane, mark);
 }
 
 static void run_tasks(void *arg, gr_lane *lane, size_t first, size_t n)
 {
     const struct few *f = arg;
 
-    for (size_t task = first; task < first + n && !lane->rc; task++) {
-        size_t i = 0, left = task;
-        while (left >= tasks(f->to[i].l))
-            left -= tasks(f->to[i++].l);
-        one_task(lane, f, &f->to[i], left);
+    for (size_t i = 0, at = first, all; n > 0 && !lane->rc; i++, at = at > all ? at - all : 0) {
+        size_t some;
+        all = tasks(f->to[i].l);
+        some = at < all ? gr_min(n, all - at) : 0;
+        some_tasks(lane, f, &f->to[i], at, some);
+        n -= some;
     }
 }
 
