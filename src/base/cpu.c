@@ -97,3 +97,9 @@ const char *gr_cpu_name(unsigned bits)
            bits & GR_CPU_VNNI ? "avx512+vnni" : bits & GR_CPU_AVX512 ? "avx512" :
            bits & GR_CPU_AVX2 ? "avx2" : "ref";
 }
+
+size_t gr_cpu_ahead(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_is("intel") ? 4096 : 0;
+}

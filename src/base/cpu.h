@@ -2,6 +2,7 @@
 #ifndef GR_BASE_CPU_H
 #define GR_BASE_CPU_H
 
+#include <stddef.h>
 #include "gram/error.h"
 
 enum {
@@ -19,5 +20,9 @@ unsigned gr_cpu(void);
  * caps may be more than there is. */
 gram_status gr_cpu_check(gram_err *err);
 const char *gr_cpu_name(unsigned bits);     /* "avx512+vnni"; never NULL */
+/* How many bytes ahead of where it reads a loop that computes with a long stream asks for it, into the first cache; 0:
+ * it does not. Intel's cores fetch by themselves no further than a page of 4 KiB, and such loops waited half as long
+ * again for memory; those of AMD were slower where they were asked. */
+size_t gr_cpu_ahead(void);
 
 #endif
