@@ -29,8 +29,9 @@ else
     echo
     "$gram" eval "$judge" data/demo.jsonl
     echo
-    echo "3. It learns for about a minute from pairs of your own. Say that you want short answers: here are 192 pairs"
-    echo "   in which the shorter one is better. 65 pairs of other questions are held out, and judged before and after."
+    echo "3. It learns for about a minute from pairs of your own. Say that you want short answers: here are 285 pairs"
+    echo "   in which the shorter one is better, and it reads 192 of them. 65 pairs of other questions are held out,"
+    echo "   and judged before and after."
     echo
     rank=$(sed -n 's/^ *"r": *\([0-9]*\),*$/\1/p' "$judge/adapter_config.json")
     "$gram" finetune "$judge" data/brief.jsonl --out "$out" --eval-file data/brief-held-out.jsonl --loss $loss \

@@ -91,7 +91,6 @@ bool cli_drops(void);                           /* --truncate drop */
 int cli_model_left_out(const char *const *arg, size_t n, bool *out);
 /* An error where the first of n arguments is rows and another is a model, which comes first in every command. */
 int cli_model_first(const char *const *arg, size_t n);
-bool cli_named_table(const char *path);         /* by its ending: Parquet, Arrow, CSV or TSV */
 
 /* ---- Parsing and help (main.c, help.c) ---------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/client.h"
@@ -300,11 +301,17 @@ static bool overwrites(const char *out, const char *in)
     return is;
 }
 
-static bool is_packed(const char *name)
+/* Whether the name promises a form or a packing that is not plain lines. */
+static bool promises_other(const char *name)
 {
+    static const char *const end[] = { ".gz", ".zst", ".bz2", ".xz", ".lz4", ".zip", ".parquet", ".arrow", ".arrows",
+                                       ".feather", ".csv", ".tsv", ".xlsx", ".xls", ".ods" };
     const char *dot = strrchr(name, '.');
+    bool is = false;
 
-    return dot && (!strcmp(dot, ".gz") || !strcmp(dot, ".zst"));
+    for (size_t i = 0; dot && i < GR_COUNT(end); i++)
+        is |= !strcasecmp(dot, end[i]);
+    return is;
 }
 
 static int open_output(output *o, const char *out, const char *in)
@@ -360,7 +367,7 @@ int cli_score_remote(const char *url, const char *in, const char *out)
     gram_err err;
     int rc;
 
-    if (out && (cli_named_table(out) || is_packed(out)))
+    if (out && promises_other(out))
         return cli_usage("--out %s: what a server says is written as plain JSON Lines alone", out);
     rc = open_output(&o, out, in);
     r.out = o.f;

@@ -17,18 +17,6 @@ static bool has_file(const char *dir, const char *name)
     return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path && !stat(path, &st);
 }
 
-bool cli_named_table(const char *path)
-{
-    static const char *const end[] = { ".parquet", ".arrow", ".arrows", ".feather", ".csv", ".csv.gz", ".csv.zst",
-                                       ".tsv", ".tsv.gz", ".tsv.zst" };
-    size_t n = strlen(path);
-
-    for (size_t i = 0; i < GR_COUNT(end); i++)
-        if (n > strlen(end[i]) && !strcmp(path + n - strlen(end[i]), end[i]))
-            return true;
-    return false;
-}
-
 /* By its first bytes, and where these may be anything by its name. */
 static kind kind_of_file(const char *path)
 {

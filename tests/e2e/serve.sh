@@ -102,6 +102,7 @@ where_remote_verdicts_go() {
     : >"$tmp/there.jsonl"
     expect 0 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/link.jsonl"
     cmp "$tmp/there.jsonl" "$tmp/verdicts.jsonl" || die "a link was not followed"
+    expect 2 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/v.CSV"; says err 'plain JSON Lines'
     expect 2 "$GRAM" score --server "$url" "$tmp/pairs.jsonl" --out "$tmp/v.jsonl.gz"; says err 'plain JSON Lines'
     expect 1 "$GRAM" score --server http://127.0.0.1:1 "$tmp/pairs.jsonl" --out "$tmp/none.jsonl"
     ls "$tmp"/none.jsonl* >"$tmp/out" 2>/dev/null && die "a run that wrote nothing left a file"
