@@ -66,6 +66,11 @@ variants = {
     "granite_3": small | {"model_type": "granite", "embedding_multiplier": 12.0, "attention_multiplier": 0.015625,
                           "residual_multiplier": 0.22, "logits_scaling": 8.0, "rope_theta": 10000000.0,
                           "rope_scaling": None, "mlp_bias": False, "tie_word_embeddings": True},
+    "olmo3_defaults": {"model_type": "olmo3"},
+    "olmo3_yarn": small | {"model_type": "olmo3", "rope_theta": 500000, "sliding_window": 512, "num_hidden_layers": 5,
+                           "rope_scaling": {"rope_type": "yarn", "factor": 8.0, "beta_fast": 32, "beta_slow": 1,
+                                            "attention_factor": 1.2079441541679836,
+                                            "original_max_position_embeddings": 512}},
     "gemma3_old": gemma | {"sliding_window_pattern": 3},
     "gemma3_inner": {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"],
                      "eos_token_id": [1, 106], "text_config": gemma,
@@ -93,7 +98,7 @@ def describe(path):
     rotary = [v for k, v in vars(getattr(module, f"modeling_{c.model_type.removesuffix('_text')}")).items()
               if k.endswith("RotaryEmbedding")][0](c)
     is_gemma = c.model_type in ("gemma", "gemma2", "gemma3_text")
-    if c.model_type == "gemma3_text":
+    if c.model_type in ("gemma3_text", "olmo3"):
         sliding = [t == "sliding_attention" for t in c.layer_types]
         freq = [hexes(rotary.full_attention_inv_freq), hexes(rotary.sliding_attention_inv_freq)]
         scale = [rotary.full_attention_attention_scaling, rotary.sliding_attention_attention_scaling]

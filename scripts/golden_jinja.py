@@ -66,8 +66,6 @@ OWN = [
     "{{ ' a b '.split() }}",
     "{{ u | upper }}{{ u | lower }}{{ 'ﬁx' | title }}{{ 'ΑΣ' | lower }}{{ 'hello world' | capitalize }}{{ s.title() }}",
     "{{ 'a<b' | e | list }}{{ 'a<b' | safe | reverse }}{{ ('a<b' | e)[0] ~ '<' }}", "{{ 1.5e10 ** 1.5e10 }}",
-    "{{ l | nofilter if s == 'q' else 'x' }}{{ 'y' if t else (l is notest) }}", "{{ l | nofilter if t else 'x' }}",
-    "{{ [l | nofilter, 1 if t else 2] }}", "{{ (1 if t else 2) ~ (l | nofilter) }}",
 ]
 
 def S():

@@ -29,20 +29,22 @@ T, V = 53, 61                   # odd, so that every vector kernel meets its tai
 LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cross a tile of 96 rows
         "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
         "internlm2": 96, "gemma": 96, "granite": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
+        "olmo3": 96,
         "qwen3_moe": 96, "qwen3_moe_stacked": 96, "mixtral": 96, "olmoe": 96}      # these are trained too, on 96 tokens
 TEETH = 0.05
 SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "llama_f64": 25, "qwen3_fp8": 26,
         "llama_fp8_channels": 27, "gguf_qwen3_moe": 114, "gguf_few_bits": 115, "gguf_grids": 116,
         "gguf_yarn": 117, "gemma": 30, "gguf_gemma": 130,
         "granite": 31, "gguf_granite": 131, "mixtral": 40, "mixtral_stacked": 167,
-        "olmoe": 42, "gguf_mixtral": 140, "gguf_olmoe": 141}     # others follow from their places
+        "olmoe": 42, "gguf_mixtral": 140, "gguf_olmoe": 141, "olmo3": 32,
+        "gguf_olmo3": 132}          # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
          "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config,
          "qwen3_moe": transformers.Qwen3MoeConfig, "gemma": transformers.GemmaConfig,
          "granite": transformers.GraniteConfig, "mixtral": transformers.MixtralConfig,
-         "olmoe": transformers.OlmoeConfig}
+         "olmoe": transformers.OlmoeConfig, "olmo3": transformers.Olmo3Config}
 EXPERTS = ("qwen3_moe", "mixtral", "olmoe")
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
@@ -173,6 +175,13 @@ HF = {
     "olmoe": ("olmoe", size(2, 24, 4, 2, 20, rope_parameters=PLAIN, pad_token_id=None, num_experts=7,
                             num_experts_per_tok=3, norm_topk_prob=False, **WIDE), BF16, "old", 1,
               [{"norm_topk_prob": True}, {"num_experts_per_tok": 2}, {"rms_norm_eps": 0.1}]),
+    "olmo3": ("olmo3", size(5, 24, 4, 2, 40, pad_token_id=None, sliding_window=16,
+                            rope_parameters={"full_attention": {**YARN, "attention_factor": 1.3},
+                                             "sliding_attention": PLAIN}, **WIDE), BF16, "new", 1,
+              [{"sliding_window": 17}, {"layer_types": ["sliding_attention"] * 5},
+               {"rope_parameters": {"full_attention": YARN, "sliding_attention": PLAIN}},
+               {"rope_parameters": {"full_attention": {**YARN, "attention_factor": 1.3},
+                                    "sliding_attention": {**PLAIN, "rope_theta": 100.0}}}]),
 }
 SHORT = {"phi3_long": 48}       # tokens, whose logits stand beside those of the whole
 
@@ -222,6 +231,9 @@ GGUF = {
     "gguf_granite": ("granite", size(2, 32, 4, 2, 32, rope_parameters=PLAIN, tie_word_embeddings=True,
                                      embedding_multiplier=4.0, attention_multiplier=0.2, residual_multiplier=0.5,
                                      logits_scaling=3.0), Q.Q8_0, [Q.F16, Q.Q8_0]),
+    "gguf_olmo3": ("olmo3", size(5, 32, 4, 4, 32, pad_token_id=None, sliding_window=16,
+                                 rope_parameters={"full_attention": YARN, "sliding_attention": PLAIN}), Q.Q8_0,
+                   [Q.F16, Q.Q8_0]),
 }
 
 
@@ -613,13 +625,15 @@ def write_meta(w, config, arch):
             w.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(s / original) / math.log(original)))
             for which in ("long", "short"):
                 w.add_tensor(f"rope_factors_{which}.weight", np.array(rope[which + "_factor"], dtype=np.float32))
-    if arch not in ("qwen2", "olmo2", "phi3", "granite", "olmoe"):
+    if arch not in ("qwen2", "olmo2", "olmo3", "phi3", "granite", "olmoe"):
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
     if arch in ("llama", "smollm3", "granite", "mixtral"):
         w.add_rope_dimension_count(head_dim)
-    if arch == "gemma3_text":
+    if arch in ("gemma3_text", "olmo3"):
         w.add_sliding_window(config.sliding_window)
+        if arch == "olmo3":
+            w.add_sliding_window_pattern([t == "sliding_attention" for t in config.layer_types])
         rope = rope["full_attention"]
     if arch == "granite":
         w.add_attention_scale(config.attention_multiplier)
@@ -660,7 +674,8 @@ def make_gguf(name, seed, arch, sizes, embed, types):
     path, tokens = fresh(name, seed)
     rng = np.random.default_rng(seed + 2000)
     model = build(arch, sizes, seed)
-    kind = "LLAMA" if arch == "mixtral" else arch.removesuffix("_text").upper().replace("_MOE", "MOE")
+    kind = "LLAMA" if arch == "mixtral" else arch.removesuffix("_text").replace("olmo3", "olmo2").upper()
+    kind = kind.replace("_MOE", "MOE")
     kind = getattr(gguf.MODEL_ARCH, kind)
     names = gguf.get_tensor_name_map(kind, sizes["num_hidden_layers"])
     writer = gguf.GGUFWriter(path / "model.gguf", gguf.MODEL_ARCH_NAMES[kind])

@@ -53,6 +53,7 @@ ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapte
     "../models/smollm3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/olmo2": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/gemma": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
+    "../models/olmo3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/granite": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/phi3": {"r": 2, "lora_alpha": 3, "target_modules": FUSED},
     "../models/phi3_long": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ["qkv_proj"]},
@@ -537,7 +538,7 @@ def main():
     only = [x for x in sys.argv[1:] if x != "gradients"]
     for name in ("llama_gqa", "qwen2_bias", "qwen3_headdim", "mistral_window", "gemma3_text",
                  "../models/qwen3_head320", "../models/gemma3_head512", "../models/smollm3", "../models/olmo2",
-                 "../models/gemma", "../models/granite",
+                 "../models/gemma", "../models/granite", "../models/olmo3",
                  "../models/phi3", "../models/phi3_long", "../models/phi4_mini", "../models/internlm2",
                  "../models/gemma2", *APART, STACKED):
         if not only or name in only:

@@ -147,7 +147,7 @@ static gram_status next_text(const gram_template *t, gr_reader *r, bool named, b
 {
     json_t *row;
     gram_status rc = gr_reader_json(r, &row, err);
-    const char *odd;                    /* it may lie in the row */
+    const char *odd;
     gr_at at;
 
     *end = !rc && !row;
@@ -158,9 +158,8 @@ static gram_status next_text(const gram_template *t, gr_reader *r, bool named, b
     odd = gr_json_find_odd(&at, row);
     if (!odd)
         return render(t, row, text, n, err);
-    rc = gr_bad(&at, "the conversation holds %s", odd);
     json_decref(row);
-    return rc;
+    return gr_bad(&at, "the conversation holds %s", odd);
 }
 
 gram_status gram_template_render_file(const gram_template *t, const char *path, const char *columns,

@@ -86,6 +86,14 @@ static const gr_arch_row row[GR_ARCHS] = {
                GR_GGUF_HEADS_FILL,
         .otherwise = { 50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, -1, 50279, 1, false, 1e-5, 1e4 },
     },
+    [GR_ARCH_OLMO3] = {
+        .name = "olmo3", .model_type = "olmo3", .causal = "Olmo3ForCausalLM",
+        .classifier = "Olmo3ForSequenceClassification", .gguf = "olmo2",
+        .has = GR_HAS_BIAS_KEY | GR_HAS_QK_NORM | GR_HAS_QK_NORM_WIDE | GR_HAS_POST_NORMS | GR_HAS_NO_PRE_NORMS |
+               GR_HAS_TWO_ROPES | GR_HAS_ONE_BASE | GR_GGUF_HEADS_FILL | GR_GGUF_WINDOW,
+        .slide = GR_SLIDE_PATTERN, .slide_but = 4,
+        .otherwise = { 50304, 4096, 11008, 32, 32, 0, 0, 2048, 4096, -1, 50279, 1, false, 1e-5, 5e5 },
+    },
     [GR_ARCH_INTERNLM2] = {
         .name = "internlm2", .model_type = "internlm2", .causal = "InternLM2ForCausalLM",
         .classifier = "InternLM2ForSequenceClassification", .gguf = "internlm2",
@@ -146,7 +154,7 @@ static const struct { const char *name, *missing; } other[] = {
     { "nemotron-nas", "layers of different sizes" },
     { "nemotron", "layer norms with a bias, and an MLP without a gate" },
     { "glm4", "rope in a part of each head" }, { "phi", "layer norms, and an MLP without a gate" },
-    { "olmo", "layer norms without weights" }, { "olmo3", "windows beside norms after the layers" },
+    { "olmo", "layer norms without weights" },
     { "cohere", "layer norms, and attention beside the MLP" },
     { "cohere2", "layer norms, and attention beside the MLP" },
     { "falcon", "layer norms, and attention beside the MLP" }, { "gpt2", "layer norms, and learned positions" },

@@ -58,6 +58,7 @@ static bool is_word(const gr_gguf *g, const char *key, const char *word)
 static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
 {
     gr_str arch;
+    uint64_t window = 0;
     char shown[64];
     uint64_t experts = 0;
 
@@ -70,6 +71,9 @@ static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
         in->arch = gr_arch_of(c->architecture)->gguf;
         if (gr_gguf_u64(in->g, full_key(in, "expert_count"), &experts) && experts > 0)     /* Mixtral is a "llama" */
             c->architecture = gr_arch_with_experts(c->architecture);
+        else if (!gr_config_has(c, GR_GGUF_WINDOW | GR_GGUF_IDLE_WINDOW) &&
+                 gr_gguf_u64(in->g, full_key(in, "attention.sliding_window"), &window) && window > 0)
+            c->architecture = gr_arch_written(c->architecture, true);       /* OLMo 3 is written as OLMo 2 */
         return GRAM_OK;
     }
     snprintf(shown, sizeof shown, "%.*s", (int)gr_min(arch.n, sizeof shown - 1), arch.p);
@@ -388,8 +392,8 @@ static gram_status read_yarn(struct in *in, const gr_config *c, gr_rope *r, doub
 
 static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, gram_err *err)
 {
-    bool two = gr_config_has(c, GR_HAS_TWO_ROPES), far = gr_weights_find(w, "rope_factors_long.weight") != NULL &&
-                                                         gr_config_has(c, GR_HAS_LONG_ROPE);
+    bool two = gr_config_has(c, GR_HAS_TWO_ROPES), one = gr_config_has(c, GR_HAS_ONE_BASE);
+    bool far = gr_weights_find(w, "rope_factors_long.weight") != NULL && gr_config_has(c, GR_HAS_LONG_ROPE);
     gr_rope r[2] = { { .kind = GR_ROPE_DEFAULT } };
     bool yarn;
     double old, attn;
@@ -407,7 +411,7 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
     if (!rc && ((!far && !yarn) || (yarn && two)) && (attn < 1 || attn > 1))
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not supported, only 1", in->name, in->key, attn);
     if (!rc)
-        rc = get_number(in, "rope.freq_base", two ? 1e6 : 1e4, &r[0].theta, err);
+        rc = get_number(in, "rope.freq_base", two && !one ? 1e6 : 1e4, &r[0].theta, err);
     if (!rc)
         rc = get_number(in, "rope.scale_linear", 1, &old, err);
     if (!rc)
@@ -421,7 +425,10 @@ static gram_status read_ropes(struct in *in, gr_config *c, const gr_weights *w, 
     r[1] = r[0];
     if (!rc && two) {                       /* its windows keep the short-range rope, unscaled */
         r[1].kind = GR_ROPE_DEFAULT;
-        rc = get_number(in, "rope.freq_base_swa", 1e4, &r[1].theta, err);
+        rc = get_number(in, "rope.freq_base_swa", one ? r[0].theta : 1e4, &r[1].theta, err);
+        if (!rc && one && (r[1].theta < r[0].theta || r[1].theta > r[0].theta))
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: key \"%s\" %g is not \"rope.freq_base\", which llama.cpp has in "
+                         "all layers of %s", in->name, in->key, r[1].theta, in->arch);
     }
     for (size_t i = 0; i < 2 && !rc; i++) {
         c->rope_scale[i] = i && two ? 1 : (float)attn;

@@ -121,6 +121,9 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
     if (a->slide == GR_SLIDE_ALL_ASKED && gr_config_slides_in_part(c))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: layers without a window beside others with one: transformers' %s "
                        "has no such form", name, a->causal);
+    if (a->has & GR_HAS_TWO_ROPES && c->rope[1].kind != GR_ROPE_DEFAULT)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: scaled rope in the layers with a window is not written in a "
+                       "config.json of %s", name, a->name);
     if (c->rope[0].kind == GR_ROPE_TABLE)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: tensor \"rope_freqs.weight\" holds factors that are not those of "
                        "llama3's scaling, and config.json has no place for a list", name);
@@ -198,7 +201,7 @@ static int set_attention(json_t *o, const gr_config *c)
         bad |= json_object_set_new(o, "original_max_position_embeddings", json_integer((json_int_t)c->far.after));
     if (c->rope_dim < c->head_dim)
         bad |= json_object_set_new(o, "partial_rotary_factor", json_real(part_of(c->rope_dim, c->head_dim)));
-    if (a->has & GR_HAS_TWO_ROPES)
+    if (a->has & GR_HAS_TWO_ROPES && !(a->has & GR_HAS_ONE_BASE))
         bad |= json_object_set_new(o, "rope_local_base_freq", real(c->rope[1].theta));
     if (a->has & GR_HAS_QUERY_SCALAR) {
         bad |= json_object_set_new(o, "query_pre_attn_scalar", query_scalar(c->attn_scale));
@@ -227,6 +230,24 @@ static int set_attention(json_t *o, const gr_config *c)
     return bad;
 }
 
+/* OLMo 3 has transformers 5's form: of the older one the two generations do not understand the same. */
+static int set_ropes(json_t *o, const gr_config *c)
+{
+    json_t *full = scaling(c);
+    int bad;
+
+    if (!(row_of(c)->has & GR_HAS_ONE_BASE)) {
+        bad = json_object_set_new(o, "rope_theta", real(c->rope[0].theta));
+        return bad | json_object_set_new(o, "rope_scaling", full);
+    }
+    if (json_is_null(full))
+        full = json_pack("{s:s}", "rope_type", "default");
+    bad = json_object_set_new(full, "rope_theta", real(c->rope[0].theta));
+    return bad | json_object_set_new(o, "rope_parameters", json_pack(
+        "{s:o, s:{s:s, s:o}}", "full_attention", full, "sliding_attention", "rope_type", "default", "rope_theta",
+        real(c->rope[1].theta)));
+}
+
 gram_status gr_config_json(const gr_config *c, const char *name, const char *dtype, gr_buf *out, gram_err *err)
 {
     gram_status rc = check(c, name, err);
@@ -240,8 +261,7 @@ gram_status gr_config_json(const gr_config *c, const char *name, const char *dty
         return rc;
     bad |= set_sizes(o, c);
     bad |= json_object_set_new(o, "rms_norm_eps", real((double)c->rms_eps));
-    bad |= json_object_set_new(o, "rope_theta", real(c->rope[0].theta));
-    bad |= json_object_set_new(o, "rope_scaling", scaling(c));
+    bad |= set_ropes(o, c);
     bad |= set_attention(o, c);
     bad |= set_experts(o, c);
     bad |= json_object_set_new(o, "tie_word_embeddings", json_boolean(c->tied_head));

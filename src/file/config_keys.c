@@ -97,6 +97,8 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
         what = "its scale of the attention (query_pre_attn_scalar)";
     else if (a->has & GR_HAS_TWO_ROPES && c->rope[1].kind != GR_ROPE_DEFAULT)
         what = "scaled rope in the layers with a window";
+    else if (a->has & GR_HAS_ONE_BASE && (c->rope[0].theta < c->rope[1].theta || c->rope[0].theta > c->rope[1].theta))
+        what = "a base of rope of its own in the layers with a window";
     else if (!bare_as_llamacpp(c))
         what = "its choice of layers without rope (no_rope_layers)";
     else if (listed && !(a->has & GR_GGUF_FACTORS))

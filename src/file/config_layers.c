@@ -205,14 +205,19 @@ static gram_status read_rope(const struct gr_config_in *in, json_t *o, double th
     return rc;
 }
 
-/* Gemma 3 has one rope for each kind of layer; `rope_scaling` of the old form is the full layers' alone. */
+/* Gemma 3 and OLMo 3 have one rope for each kind of layer; `rope_scaling` of the old form is the full layers' alone.
+ * transformers 5 takes an OLMo 3's `rope_theta` of the old form for the full layers alone, and 4 for all. */
 static gram_status read_two_ropes(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
     json_t *both = gr_in_get(in->text, "rope_parameters"), *scaling = gr_in_get(in->text, "rope_scaling");
     json_t *full = gr_in_get(both, "full_attention"), *local = gr_in_get(both, "sliding_attention");
-    double theta[2];
+    double theta[2], usual = in->row->otherwise.theta;
+    bool one = in->row->has & GR_HAS_ONE_BASE;
     gram_status rc;
 
+    if (one && gr_in_get(in->text, "rope_local_base_freq"))
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"rope_local_base_freq\" is not supported for %s", in->name,
+                       in->row->name);
     if (both && !full && !local && json_object_size(both) > 0)
         return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_parameters\" has neither \"full_attention\" nor "
                        "\"sliding_attention\"", in->name);
@@ -220,7 +225,11 @@ static gram_status read_two_ropes(const struct gr_config_in *in, gr_config *c, g
         return gr_fail(err, GRAM_EFORMAT, "%s: \"rope_scaling\" and \"rope_parameters\" are both there", in->name);
     rc = gr_in_number(in, in->text, "rope_theta", in->row->otherwise.theta, &theta[0], err);
     if (!rc)
-        rc = gr_in_number(in, in->text, "rope_local_base_freq", 1e4, &theta[1], err);
+        rc = gr_in_number(in, in->text, "rope_local_base_freq", one ? usual : 1e4, &theta[1], err);
+    if (!rc && one && !(full && local) && (theta[0] < usual || theta[0] > usual))
+        rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"rope_theta\" %g, where not \"rope_parameters\" say it of both "
+                     "kinds of layers: versions of transformers do not agree on those with a window", in->name,
+                     theta[0]);
     if (!rc)
         rc = read_rope(in, full ? full : scaling, theta[0], c, 0, err);
     if (!rc)

@@ -420,11 +420,8 @@ static void check_name(jparser *p, const char *kind, const jstr *name, bool ther
         if (gr_jstr_is(name, lacking[i]))
             gr_jfail(p->j, GRAM_EUNSUPPORTED, "%s: line %d: the %s '%s', which gram does not know", p->j->name, line,
                      kind, lacking[i]);
-    if (p->soft || p->lost.kind)
-        return;
-    p->lost.kind = kind;                /* an `if` may follow yet: {{ x | nofilter if y }} */
-    p->lost.name = gr_jcstr(p->j, name);
-    p->lost.line = line;
+    if (!p->soft)
+        gr_jsyntax(p, line, "No %s named '%s'.", kind, gr_jcstr(p->j, name));
 }
 
 jnode *gr_jparse_filter(jparser *p, jnode *node, bool inline_start)
@@ -618,7 +615,6 @@ static jnode *parse_logic(jparser *p, bool or)
 
 jnode *gr_jparse_expr(jparser *p, bool cond)
 {
-    bool lost = p->lost.kind;
     jnode *n;
 
     gr_jenter(p);
@@ -630,8 +626,6 @@ jnode *gr_jparse_expr(jparser *p, bool cond)
         if (gr_jskip_name(p, "else"))
             c->c = gr_jparse_expr(p, true);
         n = built(p, c);
-        if (!lost)
-            p->lost.kind = NULL;
     }
     gr_jleave(p);
     return n;

@@ -312,7 +312,6 @@ typedef struct {
     size_t at;
     int nest, loops;
     size_t soft;                    /* `if` statements around, inside which Jinja looks filters up only when it runs */
-    struct { const char *kind, *name; int line; } lost;     /* the first that there is not, inside no `if` so far */
     jnodes *calls;
 } jparser;
 void gr_jparse(jparser *p, jnodes *out);

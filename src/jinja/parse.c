@@ -316,6 +316,4 @@ static jnode *statement(jparser *p)
 void gr_jparse(jparser *p, jnodes *out)
 {
     body(p, out, NULL);
-    if (p->lost.kind)
-        gr_jsyntax(p, p->lost.line, "No %s named '%s'.", p->lost.kind, p->lost.name);
 }

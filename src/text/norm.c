@@ -126,21 +126,6 @@ static bool unicode_form(gr_norm_kind kind, gr_str s, gr_buf *out)
     return ok;
 }
 
-/* Of letters that came to Unicode with version 16 and 17. */
-static int32_t lower_of(int32_t c)
-{
-    static const struct { int32_t first, last, to; } newer[] = {
-        { 0x1c89, 0x1c89, 0x1c8a }, { 0xa7cb, 0xa7cb, 0x264 }, { 0xa7cc, 0xa7cc, 0xa7cd }, { 0xa7ce, 0xa7ce, 0xa7cf },
-        { 0xa7d2, 0xa7d2, 0xa7d3 }, { 0xa7d4, 0xa7d4, 0xa7d5 }, { 0xa7da, 0xa7da, 0xa7db }, { 0xa7dc, 0xa7dc, 0x19b },
-        { 0x10d50, 0x10d65, 0x10d70 }, { 0x16ea0, 0x16eb8, 0x16ebb }
-    };
-
-    for (size_t i = 0; c >= newer[0].first && i < GR_COUNT(newer); i++)
-        if (c >= newer[i].first && c <= newer[i].last)
-            return newer[i].to + c - newer[i].first;
-    return utf8proc_tolower(c);
-}
-
 static bool lower(gr_str s, gr_buf *out)
 {
     for (size_t i = 0, len; i < s.n; i += len) {
@@ -149,7 +134,7 @@ static bool lower(gr_str s, gr_buf *out)
 
         len = gr_utf8_len(s.p[i]);
         if (!(c == 0x130 ? gr_buf_puts(out, "i\xcc\x87") :      /* the one whose lower case is two characters */
-              gr_buf_add(out, b, gr_utf8_put(b, lower_of(c)))))
+              gr_buf_add(out, b, gr_utf8_put(b, utf8proc_tolower(c)))))
             return false;
     }
     return true;

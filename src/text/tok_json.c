@@ -342,6 +342,7 @@ static gram_status decoder(build *b, const char *what, const char *type, json_t 
     };
     gr_dec *k;
 
+    b->t->has_dec = true;
     if (b->t->n_dec == TOK_STEPS)
         return too_many(b, "decoders");
     k = &b->t->dec[b->t->n_dec];
@@ -355,38 +356,6 @@ static gram_status decoder(build *b, const char *what, const char *type, json_t 
 }
 
 /* ---- the model ---- */
-
-/* The ids of added tokens are the library's: that of a word of the model, or the next one behind the model's count and
- * the added ones so far. What the file says otherwise it overrules, with a warning; an empty one it passes over. */
-gram_status gr_tok_settle_added(json_t *root)
-{
-    json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
-    json_t *list = json_object_get(root, "added_tokens"), *seen = json_object(), *j, *id;
-    json_int_t most = -1, n = (json_int_t)json_object_size(vocab);
-    bool ok = seen;
-
-    for (size_t i = 0; ok && i < json_array_size(list); ) {
-        const char *s = json_string_value(json_object_get(json_array_get(list, i), "content"));
-        size_t len = json_string_length(json_object_get(json_array_get(list, i), "content"));
-
-        j = json_array_get(list, i);
-        if (s && len == 0) {
-            ok = !json_array_remove(list, i);
-            continue;
-        }
-        id = s ? json_object_getn(vocab, s, len) : NULL;
-        id = id ? id : s ? json_object_getn(seen, s, len) : NULL;
-        id = id && json_is_integer(id) ? json_incref(id) : json_integer(most >= n ? most + 1 : n);
-        if (s && json_is_integer(id) && json_is_integer(json_object_get(j, "id"))) {
-            most = json_integer_value(id) > most ? json_integer_value(id) : most;
-            ok = !json_object_setn(seen, s, len, id) && !json_object_set(j, "id", id);
-        }
-        json_decref(id);
-        i++;
-    }
-    json_decref(seen);
-    return ok ? GRAM_OK : GRAM_ENOMEM;
-}
 
 /* Ids may have gaps, but no few entries may ask for a large table. */
 static gram_status id_of(build *b, json_t *v, const char *text, size_t entries, int32_t *id)
@@ -563,7 +532,6 @@ static gram_status read_parts(build *b, json_t *norm, json_t *pre, json_t *dec)
 {
     gram_status rc = each(b, "normalizer", "normalizers", norm, 0, normalizer);
 
-    b->t->has_dec = dec && !json_is_null(dec);      /* a Sequence of none joins without spaces, too */
     if (!rc)
         rc = each(b, "pre_tokenizer", "pretokenizers", pre, 0, pre_tokenizer);
     return rc ? rc : each(b, "decoder", "decoders", dec, 0, decoder);
@@ -627,7 +595,7 @@ gram_status gr_tok_from_json(gr_tok **out, const char *name, const char *json, s
              gr_fail(err, GRAM_EFORMAT, "%s:%d: not JSON: %s", name, why.line, why.text);
         goto out;
     }
-    rc = gr_tok_settle_added(root) ? gr_nomem(err, name) : read_all(&b, root);
+    rc = read_all(&b, root);
     if (rc)
         goto out;
     b.t->digest = gr_digest(gr_digest_words(GR_DIGEST, json, n / 4), json + n / 4 * 4, n % 4);

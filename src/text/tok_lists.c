@@ -440,7 +440,7 @@ gram_status gr_tok_lists_read(gr_tok_lists *out, const char *name, const char *j
         return rc;
     out->root = b.root = gr_json_loadb(json, n, JSON_ALLOW_NUL, NULL);
     b.model = json_object_get(b.root, "model");
-    rc = b.root && !gr_tok_settle_added(b.root) ? read_all(&b, t) : gr_nomem(err, name);
+    rc = b.root ? read_all(&b, t) : gr_nomem(err, name);
     gr_tok_close(t);
     free(b.own_token);
     free(b.own_merge);

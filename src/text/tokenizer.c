@@ -67,8 +67,8 @@ gram_status gr_tok_add(gr_tok *t, const char *name, const gr_added *a, gram_err 
         return gr_fail(err, GRAM_EFORMAT, "%s: added token \"%s\" has id %d, and the vocabulary has that text as %d",
                        name, a->text, a->id, id);
     if (there.p && (there.n != s.n || memcmp(there.p, s.p, s.n)))
-        return gr_fail(err, GRAM_EFORMAT, "%s: added token \"%s\" gets the id %d, which is \"%.*s\" in the vocabulary",
-                       name, a->text, a->id, (int)gr_min(there.n, 200), there.p);
+        return gr_fail(err, GRAM_EFORMAT, "%s: added token \"%s\" has id %d, which is \"%.*s\" in the vocabulary", name,
+                       a->text, a->id, (int)gr_min(there.n, 200), there.p);
     *to = *a;
     to->text = gr_strndup(s.p, s.n);
     if (!to->text || !gr_vocab_set(&t->vocab, a->id, s, WORD_ADDED | (a->special ? WORD_SPECIAL : 0))) {

@@ -35,8 +35,6 @@ bool gr_tok_pre_recognise(const struct json_t *normalizer, const struct json_t *
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 int32_t gr_spec_type(const gr_tok_spec *spec, size_t i);
-/* Puts the ids of a tokenizer.json's added tokens as the library gives them, whatever the file says; empty ones go. */
-gram_status gr_tok_settle_added(struct json_t *root);
 /* GR_TOK_* of an added token as JSON has it. */
 uint8_t gr_tok_flags_of(const struct json_t *v, bool special);
 /* Names in l->formless the tokens that other programs will find elsewhere; t: the tokenizer of the lists, or NULL. */

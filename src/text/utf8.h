@@ -1,5 +1,4 @@
-/* utf8.h - UTF-8, and the few words about characters that the tokenizer needs, as the Rust library says them
- * (tokenizers 0.23). */
+/* utf8.h - UTF-8, and the few words about characters that the tokenizer needs. */
 #ifndef GR_TEXT_UTF8_H
 #define GR_TEXT_UTF8_H
 

@@ -127,6 +127,26 @@ static void packed_models_become_plain(void **state)
     }
 }
 
+/* OLMo 3 is an OLMo 2 with windows in a GGUF, whose full layers alone have YaRN; with a base of rope or an attention
+ * factor of its own it has no form there. */
+static void olmo3_is_an_olmo2_with_windows(void **state)
+{
+    char *same = in_dir("olmo3", ""), *back = in_dir("olmo3_back", ""), *gguf = in_dir("olmo3", ".gguf");
+    const gram_convert_options o = { .dtype = GRAM_STORE_F32 };
+
+    (void)state;
+    convert(MODELS "gguf_olmo3/model.gguf", back, GRAM_STORE_F32);
+    close_logits("gguf_olmo3", MODELS "gguf_olmo3/model.gguf", back);
+    convert(back, gguf, GRAM_STORE_F32);
+    close_logits("gguf_olmo3", back, gguf);
+    convert(MODELS "olmo3", same, GRAM_STORE_F32);
+    same_logits("olmo3", MODELS "olmo3", same);
+    same_values(MODELS "olmo3", same, 0);
+    assert_int_equal(gram_convert(MODELS "olmo3", gguf, &o, NULL, &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "attention factor of YaRN"));
+    free(same), free(back), free(gguf);
+}
+
 /* YaRN as llama.cpp has it, with any attention factor; what it does not have is refused. */
 static void yarn_is_carried_or_refused(void **state)
 {
@@ -383,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_architecture_keeps_its_bits), cmocka_unit_test(packed_models_become_plain),
         cmocka_unit_test(yarn_is_carried_or_refused),
+        cmocka_unit_test(olmo3_is_an_olmo2_with_windows),
         cmocka_unit_test(experts_are_taken_apart_and_stacked),
         cmocka_unit_test(halves_are_written_and_read),
         cmocka_unit_test(each_tensor_has_the_type_that_was_asked_for),

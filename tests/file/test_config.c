@@ -72,7 +72,7 @@ static void config_json_reads_as_transformers_reads_it(void **state)
     (void)state;
     if (!all)
         fail_msg("want.json: %s; tests run in the root of the repository", e.text);
-    assert_int_equal(json_object_size(all), 30);
+    assert_int_equal(json_object_size(all), 32);
     json_object_foreach(all, name, want) {
         char dir[128];
         gr_config c;
@@ -125,6 +125,8 @@ static void a_config_that_is_written_reads_the_same(void **state)
         { "gemma", GR_ARCH_GEMMA },
         { "gemma2", GR_ARCH_GEMMA2 }, { "gemma3", GR_ARCH_GEMMA3 }, { "gemma3_pattern", GR_ARCH_GEMMA3 },
     };
+    static const char scaled[] = "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"sliding_attention\": "
+                                 "{\"rope_type\": \"linear\", \"factor\": 8, \"rope_theta\": 10000}}}";
     json_t *all = json_load_file(GOLDEN "want.json", 0, NULL), *want;
     const char *name;
     gr_keys keys = { 0 };
@@ -150,6 +152,10 @@ static void a_config_that_is_written_reads_the_same(void **state)
     CHECK_OK(gr_config_read(&c, GOLDEN "mistral_types", &check_err));
     assert_int_equal(gr_config_keys(&c, "x", &keys, &check_err), GRAM_EUNSUPPORTED);
     assert_non_null(strstr(check_err.text, "layer_types"));
+    gr_config_clear(&c);
+    CHECK_OK(gr_config_parse(&c, "x", scaled, strlen(scaled), &check_err));
+    assert_int_equal(gr_config_json(&c, "x", "float32", &(gr_buf){ 0 }, &check_err), GRAM_EUNSUPPORTED);
+    assert_non_null(strstr(check_err.text, "scaled rope in the layers with a window"));
     gr_config_clear(&c);
     CHECK_OK(gr_config_read(&c, GOLDEN "gemma_old", &check_err));
     c.tied_head = false;
@@ -508,6 +514,9 @@ static void what_is_not_supported_is_named(void **state)
           "bidirectional" },
         { "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"rope_theta\": 5}}", GRAM_EFORMAT,
           "full_attention" },
+        { "{\"model_type\": \"olmo3\", \"rope_theta\": 10000}", GRAM_EUNSUPPORTED, "do not agree" },
+        { "{\"model_type\": \"olmo3\", \"rope_local_base_freq\": 10000}", GRAM_EUNSUPPORTED,
+          "\"rope_local_base_freq\"" },
         { "{\"model_type\": \"granite\", \"logits_scaling\": 0}", GRAM_EFORMAT,
           "\"logits_scaling\" is not a positive number" },
         { "{\"model_type\": \"granite\", \"residual_multiplier\": 1e-9}", GRAM_EFORMAT, "from 1e-06 to 1e+06" },

@@ -174,12 +174,12 @@ static void folded_logits_are_pefts(void **state)
 {
     static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/smollm3",
                                         "../models/olmo2", "../models/gemma2", "../models/phi3", "../models/phi3_long",
-                                        "../models/gemma", "../models/granite",
+                                        "../models/gemma", "../models/granite", "../models/olmo3",
                                         "../models/phi4_mini", "../models/internlm2", "../models/qwen3_moe",
                                         "../models/qwen3_moe_stacked", "../models/mixtral", "../models/olmoe",
                                         "llama_gqa", "../models/phi3", "qwen2_bias", "qwen2_bias",
                                         "../models/mixtral" };
-    enum { LORA = 16 };
+    enum { LORA = 17 };
     static const char *const others[] = { "dora", "dora", "dora", "biases", "stacked" };
 
     (void)state;

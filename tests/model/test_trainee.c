@@ -153,7 +153,7 @@ static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", 
                                     "../models/qwen3_head320", "../models/gemma3_head512",
                                     "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/phi3_long",
                                     "../models/phi4_mini", "../models/internlm2",
-                                    "../models/gemma", "../models/granite",
+                                    "../models/gemma", "../models/granite", "../models/olmo3",
                                     "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked",
                                     "../models/mixtral", "../models/olmoe" };
 

@@ -235,17 +235,17 @@ static const char letters[] =
     "{\"version\":\"1.0\",\"added_tokens\":["
     "{\"id\":9,\"content\":\"<e>\",\"single_word\":false,"
     "\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true},"
-    "{\"id\":10,\"content\":\"<user>\",\"single_word\":false,"
+    "{\"id\":8,\"content\":\"<user>\",\"single_word\":false,"
     "\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}],"
     "\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,\"model\":{\"type\":\"BPE\","
-    "\"vocab\":{\"<\":0,\"e\":1,\">\":2,\"a\":3,\"ab\":4,\"b\":5,\"u\":6,\"s\":7,\"r\":8},\"merges\":[\"a b\"]}}";
+    "\"vocab\":{\"<\":0,\"e\":1,\">\":2,\"a\":3,\"ab\":4,\"b\":5,\"u\":6,\"s\":7,\"r\":10},\"merges\":[\"a b\"]}}";
 
 /* Of a program's text only what it wrote itself can be a special token, while merges reach over every border. */
 static void programs_keep_user_text_text(void **state)
 {
     static const struct { const char *jinja, *content; int32_t id[12]; size_t n; } c[] = {
         { "{{ messages[0].content }}<e>", "<e>", { 0, 1, 2, 9 }, 4 },
-        { "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}", "e", { 10, 1 }, 2 },
+        { "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}", "e", { 8, 1 }, 2 },
         { "<e{{ messages[0].content }}", ">", { 0, 1, 2 }, 3 },         /* half of each is no token */
         { "a{{ messages[0].content }}<e>", "b", { 4, 9 }, 2 },
         { "{{ messages[0].content | replace('x', '<e>') | upper | lower }}", "<e>x", { 0, 1, 2, 9 }, 4 },
@@ -281,16 +281,16 @@ static void vocabulary_decides_without_a_template(void **state)
 {
     static const char json[] =
         "{\"version\":\"1.0\",\"added_tokens\":["
-        "{\"id\":9,\"content\":\"<|im_start|>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+        "{\"id\":6,\"content\":\"<|im_start|>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
         "\"normalized\":false,\"special\":true},"
-        "{\"id\":10,\"content\":\"<|im_end|>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+        "{\"id\":7,\"content\":\"<|im_end|>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
         "\"normalized\":false,\"special\":true}],"
         "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
         "\"trim_offsets\":true,\"use_regex\":true},\"post_processor\":null,\"decoder\":{\"type\":\"ByteLevel\"},"
         "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
         "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,"
-        "\"vocab\":{\"u\":0,\"s\":1,\"e\":2,\"r\":3,\"a\":4,\"\\u010a\":5,\"i\":6,\"t\":7,\"n\":8},\"merges\":[]}}";
-    static const int32_t want[] = { 9, 0, 1, 2, 3, 5, 4, 10, 5, 9, 4, 1, 1, 6, 1, 7, 4, 8, 7, 5 };
+        "\"vocab\":{\"u\":0,\"s\":1,\"e\":2,\"r\":3,\"a\":4,\"\\u010a\":5,\"i\":8,\"t\":9,\"n\":10},\"merges\":[]}}";
+    static const int32_t want[] = { 6, 0, 1, 2, 3, 5, 4, 7, 5, 6, 4, 1, 1, 8, 1, 9, 4, 10, 9, 5 };
     gram_message m = { "user", "a" };
     gr_chat_facts none = { 0 };
     gr_chat c;
@@ -322,8 +322,7 @@ static void only_the_first_piece_is_first(void **state)
         "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true},"
         "{\"id\":1,\"content\":\"</s>\",\"special\":true}],"
         "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\u2581\",\"prepend_scheme\":\"first\","
-        "\"split\":false},\"model\":{\"type\":\"BPE\","
-        "\"vocab\":{\"<s>\":0,\"</s>\":1,\"\u2581\":2,\"b\":3},\"merges\":[]}}";
+        "\"split\":false},\"model\":{\"type\":\"BPE\",\"vocab\":{\"\u2581\":2,\"b\":3},\"merges\":[]}}";
     static const struct { gr_chat_piece piece[4]; size_t n, ids; int32_t want[5]; } c[] = {
         { { { true, 0, 3 }, { false, 3, 1 }, { true, 4, 4 }, { false, 8, 1 } }, 4, 4, { 0, 3, 1, 3 } },
         { { { false, 3, 1 }, { true, 4, 4 }, { false, 8, 1 } }, 3, 4, { 2, 3, 1, 3 } },
