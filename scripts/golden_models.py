@@ -30,22 +30,25 @@ LONG = {"llama_gqa": 131, "mistral_window": 107, "gemma3": 99,      # these T cr
         "qwen3_head320": 96, "gemma3_head512": 96, "smollm3": 96, "olmo2": 96,
         "internlm2": 96, "gemma": 96, "granite": 96, "phi3": 96, "phi3_long": 96, "phi4_mini": 96, "gemma2": 96,
         "olmo3": 96,
-        "qwen3_moe": 96, "qwen3_moe_stacked": 96, "mixtral": 96, "olmoe": 96}      # these are trained too, on 96 tokens
+        "qwen3_moe": 96, "qwen3_moe_stacked": 96, "mixtral": 96, "olmoe": 96,
+        "qwen2_moe": 96}           # these are trained too, on 96 tokens
 TEETH = 0.05
 SEED = {"qwen3_moe": 22, "qwen3_moe_stacked": 23, "llama_yarn": 24, "llama_f64": 25, "qwen3_fp8": 26,
         "llama_fp8_channels": 27, "gguf_qwen3_moe": 114, "gguf_few_bits": 115, "gguf_grids": 116,
         "gguf_yarn": 117, "gemma": 30, "gguf_gemma": 130,
         "granite": 31, "gguf_granite": 131, "mixtral": 40, "mixtral_stacked": 167,
         "olmoe": 42, "gguf_mixtral": 140, "gguf_olmoe": 141, "olmo3": 32,
-        "gguf_olmo3": 132}          # others follow from their places
+        "gguf_olmo3": 132, "qwen2_moe": 43, "qwen2_moe_stacked": 105,
+        "gguf_qwen2_moe": 142}     # others follow from their places
 CLASS = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
          "qwen3": transformers.Qwen3Config, "gemma3_text": transformers.Gemma3TextConfig,
          "smollm3": transformers.SmolLM3Config, "olmo2": transformers.Olmo2Config,
          "phi3": transformers.Phi3Config, "gemma2": transformers.Gemma2Config,
          "qwen3_moe": transformers.Qwen3MoeConfig, "gemma": transformers.GemmaConfig,
          "granite": transformers.GraniteConfig, "mixtral": transformers.MixtralConfig,
-         "olmoe": transformers.OlmoeConfig, "olmo3": transformers.Olmo3Config}
-EXPERTS = ("qwen3_moe", "mixtral", "olmoe")
+         "olmoe": transformers.OlmoeConfig, "olmo3": transformers.Olmo3Config,
+         "qwen2_moe": transformers.Qwen2MoeConfig}
+EXPERTS = ("qwen3_moe", "mixtral", "olmoe", "qwen2_moe")
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
@@ -182,6 +185,17 @@ HF = {
                {"rope_parameters": {"full_attention": YARN, "sliding_attention": PLAIN}},
                {"rope_parameters": {"full_attention": {**YARN, "attention_factor": 1.3},
                                     "sliding_attention": {**PLAIN, "rope_theta": 100.0}}}]),
+    # A shared expert beside those that are chosen, and a layer without any.
+    "qwen2_moe": ("qwen2_moe", size(3, 24, 2, 1, 28, rope_parameters=PLAIN, num_experts=6, num_experts_per_tok=2,
+                                    moe_intermediate_size=20, shared_expert_intermediate_size=28,
+                                    mlp_only_layers=[1], **WIDE), BF16, "old", 1,
+                  [{"norm_topk_prob": True}, {"num_experts_per_tok": 3}]),
+    "qwen2_moe_stacked": ("qwen2_moe", size(2, 24, 4, 2, 40, rope_parameters=PLAIN, num_experts=5,
+                                            num_experts_per_tok=2, moe_intermediate_size=17,
+                                            shared_expert_intermediate_size=24, norm_topk_prob=True, qkv_bias=False,
+                                            use_sliding_window=True, sliding_window=24,
+                                            layer_types=["sliding_attention", "full_attention"]), F16, "new", 1,
+                          [{"norm_topk_prob": False}, {"use_sliding_window": False, "layer_types": None}]),
 }
 SHORT = {"phi3_long": 48}       # tokens, whose logits stand beside those of the whole
 
@@ -220,6 +234,9 @@ GGUF = {
                                      num_experts_per_tok=2), Q.Q8_0, [Q.Q8_0, Q.F16, Q.Q5_0]),
     "gguf_olmoe": ("olmoe", size(2, 32, 4, 4, 32, rope_parameters=PLAIN, pad_token_id=None, num_experts=5,
                                  num_experts_per_tok=2, norm_topk_prob=False), Q.Q8_0, [Q.F16, Q.Q8_0]),
+    "gguf_qwen2_moe": ("qwen2_moe", size(2, 32, 2, 1, 64, rope_parameters=PLAIN, num_experts=5,
+                                         num_experts_per_tok=2, moe_intermediate_size=32,
+                                         shared_expert_intermediate_size=64), Q.Q8_0, [Q.Q8_0, Q.F16, Q.Q5_0]),
     "gguf_yarn": ("llama", size(2, 64, 2, 1, 48, rope_parameters={**YARN, "original_max_position_embeddings": 320},
                                 head_dim=64), Q.F16, [Q.F16]),
     "gguf_few_bits": ("llama", size(1, 256, 4, 2, 32, rope_parameters=PLAIN, head_dim=16, tie_word_embeddings=True),
@@ -625,7 +642,7 @@ def write_meta(w, config, arch):
             w.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(s / original) / math.log(original)))
             for which in ("long", "short"):
                 w.add_tensor(f"rope_factors_{which}.weight", np.array(rope[which + "_factor"], dtype=np.float32))
-    if arch not in ("qwen2", "olmo2", "olmo3", "phi3", "granite", "olmoe"):
+    if arch not in ("qwen2", "olmo2", "olmo3", "phi3", "granite", "olmoe", "qwen2_moe"):
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
     if arch in ("llama", "smollm3", "granite", "mixtral"):
@@ -656,7 +673,9 @@ def write_meta(w, config, arch):
     if arch in EXPERTS:
         w.add_expert_count(config.num_experts)
         w.add_expert_used_count(config.num_experts_per_tok)
-    if arch == "qwen3_moe":
+    if arch == "qwen2_moe":
+        w.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
+    if arch in ("qwen2_moe", "qwen3_moe"):
         w.add_expert_feed_forward_length(config.moe_intermediate_size)
     w.add_tokenizer_model("none")
 
@@ -697,7 +716,7 @@ def make_gguf(name, seed, arch, sizes, embed, types):
         w = permute(w, heads) if permuted else w
         if "embed" in hf or "lm_head" in hf:
             as_ = embed
-        elif hf.endswith("mlp.gate.weight"):
+        elif hf.endswith(("mlp.gate.weight", "shared_expert_gate.weight")):
             as_ = Q.F32                             # no converter packs a router
         else:
             as_, turn = types[turn % len(types)], turn + 1

@@ -47,7 +47,7 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 MOE = {"r": 2, "lora_alpha": 3}
-APART = ("../models/qwen3_moe", "../models/mixtral", "../models/olmoe")
+APART = ("../models/qwen3_moe", "../models/mixtral", "../models/olmoe", "../models/qwen2_moe")
 STACKED = "../models/qwen3_moe_stacked"     # whose experts and router PEFT adapts as they are: no modules of Linear
 ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapter
     "../models/smollm3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
@@ -290,7 +290,7 @@ def beside(linear, rank, scale):
     linear.lora_B.weight.data.normal_(0, 0.1)
 
     def forward(x, *rows):
-        plain = torch.nn.functional.linear(x, linear.weight)
+        plain = torch.nn.functional.linear(x, linear.weight, linear.bias)
         return plain + scale * linear.lora_B(linear.lora_A(linear.lora_dropout["default"](x, *rows)))
     linear.forward = forward
 
@@ -325,9 +325,8 @@ def adapt_experts(model, rank, scale):
             beside(getattr(layer.self_attn, which), rank, scale)
         if hasattr(layer.mlp, "experts"):
             split_experts(layer.mlp.experts, rank, scale)
-        else:
-            for which in ALL[4:]:
-                beside(getattr(layer.mlp, which), rank, scale)
+        for which in ALL[4:] if hasattr(layer.mlp, "shared_expert") or not hasattr(layer.mlp, "experts") else []:
+            beside(getattr(getattr(layer.mlp, "shared_expert", layer.mlp), which), rank, scale)
     for n, p in model.named_parameters():
         p.requires_grad = "lora_" in n
 

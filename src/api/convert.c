@@ -63,7 +63,7 @@ static gr_dtype type_of(const struct job *j, const gr_stored *s)
 
     if (packs(j))                           /* as it is, where a directory can hold it */
         return gr_dtype_block(want) > 1 ? GR_F32 : want;
-    if (j->gguf && (s->flat || strstr(s->gguf, ".ffn_gate_inp.")))
+    if (j->gguf && (s->flat || strstr(s->gguf, ".ffn_gate_inp")))
         return GR_F32;
     if (gr_dtype_block(want) > 1 && s->t.cols % gr_dtype_block(want))
         return GR_F16;

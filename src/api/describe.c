@@ -137,6 +137,10 @@ void gr_api_describe(gram_info *out, const gr_config *c, const gr_card *card)
         tell_rope(out, c, "rope, windows", 1);
     tell_layers(out, c);
     tell_norms(out, c);
+    if (gr_config_has(c, GR_HAS_SHARED)) {
+        v = begin(out, "shared expert");
+        part(v, "feed-forward %zu, in each layer with experts, times a sigmoid", c->hidden);
+    }
     v = begin(out, "activation");
     part(v, "%s", c->geglu ? "tanh-GELU" : "SiLU");
     if (c->attn_cap > 0 || c->logit_cap > 0) {

@@ -17,6 +17,8 @@ uint64_t gr_api_weight_bytes(const gr_config *c, const gr_weights *w, gram_dtype
     for (size_t i = 0; i < c->layers; i++)
         matrix += gr_config_sparse(c, i) ? c->experts * c->width * (3 * (uint64_t)c->expert_hidden + 1)
                                          : 3 * (uint64_t)c->width * c->hidden;
+    for (size_t i = 0; i < c->layers; i++)
+        matrix += gr_config_shares(c, i) ? c->width * (3 * (uint64_t)c->hidden + 1) : 0;
     for (size_t i = 0; i < gr_weights_count(w); i++) {
         const gr_named *t = gr_weights_at(w, i);
         if (t->n_dims == 2 && t->dim[0] == c->vocabulary)

@@ -18,6 +18,12 @@ static const char *const olmoe_keys[] = {
     "router_aux_loss_coef", NULL
 };
 
+static const char *const qwen2_moe_keys[] = {
+    "num_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob", "decoder_sparse_step",
+    "mlp_only_layers", "output_router_logits", "router_aux_loss_coef", "shared_expert_intermediate_size", "qkv_bias",
+    NULL
+};
+
 static const char *const moe_keys[] = {
     "num_experts", "num_local_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob",
     "decoder_sparse_step", "mlp_only_layers", "output_router_logits", "router_aux_loss_coef", NULL
@@ -135,12 +141,18 @@ static const gr_arch_row row[GR_ARCHS] = {
         .keys = olmoe_keys, .experts = 64, .chosen = 8,
         .otherwise = { 50304, 2048, 2048, 16, 16, 0, 0, 4096, 0, -1, 50279, 1, false, 1e-5, 1e4 },
     },
+    [GR_ARCH_QWEN2_MOE] = {
+        .name = "qwen2_moe", .model_type = "qwen2_moe", .causal = "Qwen2MoeForCausalLM",
+        .classifier = "Qwen2MoeForSequenceClassification", .gguf = "qwen2moe",
+        .has = GR_HAS_QKV_BIAS | GR_HAS_EXPERTS | GR_HAS_SHARED | GR_GGUF_HEADS_FILL | GR_GGUF_IDLE_WINDOW,
+        .slide = GR_SLIDE_ASKED, .keys = qwen2_moe_keys, .experts = 60, .chosen = 4, .expert_hidden = 1408,
+        .otherwise = { 151936, 2048, 5632, 24, 16, 16, 0, 32768, 4096, -1, -1, -1, false, 1e-6, 1e4 },
+    },
 };
 
 static const struct { const char *name, *missing; } other[] = {
     { "gemma3n", "layers that share keys and values, and embeddings of each layer" },
     { "gemma4", "layers that share keys and values, and embeddings of each layer" },
-    { "qwen2_moe", "a mixture of experts" }, { "qwen2moe", "a mixture of experts" },
     { "phimoe", "a mixture of experts" }, { "granitemoe", "a mixture of experts" },
     { "glm4_moe", "a mixture of experts" }, { "llama4", "a mixture of experts, and images" },
     { "gpt_oss", "a mixture of experts, and attention with sinks" },

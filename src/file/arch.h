@@ -9,7 +9,8 @@
 
 typedef enum { GR_ARCH_LLAMA, GR_ARCH_MISTRAL, GR_ARCH_QWEN2, GR_ARCH_QWEN3, GR_ARCH_GEMMA, GR_ARCH_GEMMA2,
                GR_ARCH_GEMMA3, GR_ARCH_SMOLLM3, GR_ARCH_OLMO2, GR_ARCH_OLMO3, GR_ARCH_INTERNLM2, GR_ARCH_PHI3,
-               GR_ARCH_GRANITE, GR_ARCH_QWEN3_MOE, GR_ARCH_MIXTRAL, GR_ARCH_OLMOE, GR_ARCHS } gr_arch;
+               GR_ARCH_GRANITE, GR_ARCH_QWEN3_MOE, GR_ARCH_MIXTRAL, GR_ARCH_OLMOE, GR_ARCH_QWEN2_MOE,
+               GR_ARCHS } gr_arch;
 
 enum {
     GR_HAS_QKV_BIAS     = 1 << 0,   /* q, k and v have a bias, always, and the output has none */
@@ -33,6 +34,7 @@ enum {
     GR_HAS_MULTIPLIERS  = 1 << 25,  /* of embeddings, attention and residuals, and what logits are divided by */
     GR_HAS_ONE_BASE     = 1 << 26,  /* of the two ropes, which differ by the scaling of the layers without a window */
     GR_HAS_EXPERTS      = 1 << 22,  /* a router and experts in place of the MLP, in some or all layers */
+    GR_HAS_SHARED       = 1 << 28,  /* a gated MLP beside the experts, times the sigmoid of a product with one row */
     /* What llama.cpp's GGUF of it is like: */
     GR_GGUF_PAIRS       = 1 << 16,  /* rows of q and k are ordered for rope on neighbours, (2i, 2i+1) */
     GR_GGUF_O_BIAS      = 1 << 17,  /* the attention's output may have a bias */

@@ -148,7 +148,8 @@ size_t gr_config_most_hidden(const gr_config *c)
     size_t most = 0;
 
     for (size_t i = 0; i < c->layers; i++)
-        most = gr_max(most, gr_config_sparse(c, i) ? c->expert_hidden : c->hidden);
+        most = gr_max(most, !gr_config_sparse(c, i) ? c->hidden : gr_max(c->expert_hidden, gr_config_shares(c, i)
+                                                                                               ? c->hidden : 0));
     return most;
 }
 
@@ -249,6 +250,8 @@ static gram_status read_attention(const struct gr_config_in *in, gr_config *c, g
         rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"bias\" true is not supported", in->name);
     c->o_bias = bias && in->row->has & GR_HAS_BIAS_KEY;
     c->qkv_bias = c->o_bias || in->row->has & GR_HAS_QKV_BIAS;
+    if (!rc && gr_arch_own_key(c->architecture, "qkv_bias"))
+        rc = gr_in_bool(in, in->text, "qkv_bias", true, &c->qkv_bias, err);
     c->attn_scale = (float)(1 / sqrt((double)c->head_dim));
     return rc;
 }

@@ -67,7 +67,7 @@ typedef struct {
     size_t heads, kv_heads;     /* kv_heads divides heads */
     size_t head_dim;            /* even; heads * head_dim need not be width */
     size_t rope_dim;            /* even; of each head rope turns as many channels, the first */
-    size_t hidden;              /* intermediate_size, of a layer without experts */
+    size_t hidden;              /* intermediate_size, of a layer without experts; and of a shared expert */
     /* Mixtures of experts: some layers choose `chosen` of `experts` gated MLPs for each token; 0: none do. */
     size_t experts, chosen;     /* num_experts, num_experts_per_tok */
     size_t expert_hidden;       /* moe_intermediate_size, or where there is no such key intermediate_size */
@@ -151,6 +151,11 @@ gram_status gr_config_keys(const gr_config *c, const char *name, struct gr_keys 
 void gr_config_rope_factors(const gr_config *c, float *out);
 static inline bool gr_config_has(const gr_config *c, unsigned what) { return gr_arch_has(c->architecture, what); }
 static inline bool gr_config_sparse(const gr_config *c, size_t layer) { return c->sparse && c->sparse[layer]; }
+/* Whether the layer has a shared expert beside those that are chosen. */
+static inline bool gr_config_shares(const gr_config *c, size_t layer)
+{
+    return gr_config_sparse(c, layer) && gr_config_has(c, GR_HAS_SHARED);
+}
 /* Units of the widest gated MLP that there is, an expert or a layer's. */
 size_t gr_config_most_hidden(const gr_config *c);
 /* Of all that moves a number and that no tensor's name or shape tells: angles, scales, windows, which token gives the

@@ -145,6 +145,10 @@ static gram_status read_experts(struct in *in, gr_config *c, gram_err *err)
                      c->hidden);
     if (rc)
         return rc;
+    if (gr_config_has(c, GR_HAS_SHARED))
+        rc = get_size(in, "expert_shared_feed_forward_length", c->hidden, MAX_HIDDEN, &c->hidden, err);
+    if (rc)
+        return rc;
     c->norm_chosen = gr_config_has(c, GR_GGUF_NORM_CHOSEN);
     c->sparse = gr_calloc(c->layers, sizeof *c->sparse);
     if (!c->sparse)
@@ -163,7 +167,8 @@ static const struct { const char *key; double neutral; unsigned has; } refused[]
     { "attention.scale", 0, GR_HAS_MULTIPLIERS }, { "attention.clamp_kqv", 0 },
     { "attention.max_alibi_bias", 0 },
     { "attention.temperature_scale", 0 }, { "attention.chunk_size", 0 }, { "expert_weights_scale", 1 },
-    { "expert_shared_count", 0 }, { "expert_shared_feed_forward_length", 0 }, { "expert_group_count", 1 },
+    { "expert_shared_count", 0 }, { "expert_shared_feed_forward_length", 0, GR_HAS_SHARED },
+    { "expert_group_count", 1 },
     { "expert_gating_func", 1 },            /* 1: a softmax */
     { "leading_dense_block_count", 0 },
 };

@@ -114,7 +114,8 @@ static gram_status check(const gr_config *c, const char *name, gram_err *err)
     const gr_arch_row *a = row_of(c);
     bool qkv = c->qkv_bias, o = c->o_bias;
 
-    if (a->has & GR_HAS_QKV_BIAS ? !qkv || o : a->has & GR_HAS_BIAS_KEY ? qkv != o : qkv || o)
+    if (gr_arch_own_key(c->architecture, "qkv_bias") ? o :
+        a->has & GR_HAS_QKV_BIAS ? !qkv || o : a->has & GR_HAS_BIAS_KEY ? qkv != o : qkv || o)
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: biases %s q, k and v and %s the output of the attention: "
                        "transformers' %s has no such form", name, qkv ? "of" : "not of", o ? "of" : "not of",
                        a->causal);
@@ -181,6 +182,10 @@ static int set_experts(json_t *o, const gr_config *c)
     bad |= json_object_set_new(o, "num_experts_per_tok", json_integer((json_int_t)c->chosen));
     if (gr_arch_of(c->architecture)->expert_hidden)
         bad |= json_object_set_new(o, "moe_intermediate_size", json_integer((json_int_t)c->expert_hidden));
+    if (gr_config_has(c, GR_HAS_SHARED))
+        bad |= json_object_set_new(o, "shared_expert_intermediate_size", json_integer((json_int_t)c->hidden));
+    if (gr_arch_own_key(c->architecture, "qkv_bias"))
+        bad |= json_object_set_new(o, "qkv_bias", json_boolean(c->qkv_bias));
     if (gr_arch_own_key(c->architecture, "norm_topk_prob"))
         bad |= json_object_set_new(o, "norm_topk_prob", json_boolean(c->norm_chosen));
     if (gr_arch_own_key(c->architecture, "mlp_only_layers")) {

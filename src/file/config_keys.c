@@ -155,6 +155,8 @@ gram_status gr_config_keys(const gr_config *c, const char *name, gr_keys *k, gra
         gr_keys_u32(k, key(full, c, "expert_used_count"), (uint32_t)c->chosen);
         if (gr_arch_of(c->architecture)->expert_hidden)
             gr_keys_u32(k, key(full, c, "expert_feed_forward_length"), (uint32_t)c->expert_hidden);
+        if (gr_config_has(c, GR_HAS_SHARED))
+            gr_keys_u32(k, key(full, c, "expert_shared_feed_forward_length"), (uint32_t)c->hidden);
     }
     gr_keys_f32(k, key(full, c, "attention.layer_norm_rms_epsilon"), c->rms_eps);
     gr_keys_f32(k, key(full, c, "rope.freq_base"), (float)c->rope[0].theta);

@@ -329,6 +329,9 @@ gram_status gr_config_read_windows(const struct gr_config_in *in, gr_config *c, 
         rc = gr_fail(err, GRAM_EFORMAT, "%s: \"max_window_layers\" is not a count", in->name);
     if (rc)
         return rc;
+    if (c->window && !types && in->row->has & GR_HAS_SHARED)
+        return gr_fail(err, GRAM_EUNSUPPORTED, "%s: \"use_sliding_window\" without \"layer_types\": versions of "
+                       "transformers have it in other layers of a %s", in->name, in->row->name);
     if (types && (by_pattern || asked || listed)) {
         rc = read_layer_types(in, c, types, err);
     } else {
@@ -376,6 +379,21 @@ static gram_status read_sparse(const struct gr_config_in *in, gr_config *c, gram
     return GRAM_OK;
 }
 
+/* A shared expert stands in the place of the MLP of a layer without experts, and is as wide. */
+static gram_status read_shared(const struct gr_config_in *in, gr_config *c, gram_err *err)
+{
+    size_t hidden;
+    gram_status rc = gr_in_size(in, "shared_expert_intermediate_size", 5632, MAX_HIDDEN, &hidden, err);
+
+    for (size_t i = 0; i < c->layers && !rc; i++)
+        if (!c->sparse[i] && hidden != c->hidden)
+            rc = gr_fail(err, GRAM_EUNSUPPORTED, "%s: layers without experts of \"intermediate_size\" %zu beside a "
+                         "\"shared_expert_intermediate_size\" of %zu are not supported, only alike", in->name,
+                         c->hidden, hidden);
+    c->hidden = hidden;
+    return rc;
+}
+
 /* transformers 4 writes "num_experts" and 5 "num_local_experts". */
 gram_status gr_config_read_experts(const struct gr_config_in *in, gr_config *c, gram_err *err)
 {
@@ -404,5 +422,7 @@ gram_status gr_config_read_experts(const struct gr_config_in *in, gr_config *c, 
         rc = gr_in_bool(in, in->text, "output_router_logits", false, &c->router_loss, err);
     if (!rc)
         rc = gr_config_check_experts(c, in->name, err);
-    return rc ? rc : read_sparse(in, c, err);
+    if (!rc)
+        rc = read_sparse(in, c, err);
+    return rc || !(a->has & GR_HAS_SHARED) ? rc : read_shared(in, c, err);
 }

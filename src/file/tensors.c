@@ -3,7 +3,7 @@
 #include <string.h>
 #include "file/tensors.h"
 
-enum when { ALWAYS, WORDS, PRE_NORMS, POST_NORMS, HEAD_NORMS, DENSE, SPARSE };
+enum when { ALWAYS, WORDS, PRE_NORMS, POST_NORMS, HEAD_NORMS, DENSE, SPARSE, SHARED };
 enum size { ONE, WIDTH, HIDDEN, VOCABULARY, QUERIES, KEYS, Q_NORM, K_NORM, EXPERTS, EXPERT };
 
 static const struct row {
@@ -28,6 +28,7 @@ static const struct row {
     [GR_T_UP]             = { "mlp.up_proj",                   "ffn_up",              DENSE,      HIDDEN,     WIDTH },
     [GR_T_DOWN]           = { "mlp.down_proj",                 "ffn_down",            DENSE,      WIDTH,      HIDDEN },
     [GR_T_ROUTER]         = { "mlp.gate",                      "ffn_gate_inp",        SPARSE,     EXPERTS,    WIDTH },
+    [GR_T_SHARED]         = { "mlp.shared_expert_gate",        "ffn_gate_inp_shexp",  SHARED,     ONE,        WIDTH },
     [GR_T_EXPERT_GATE]    = { "gate_proj",                     "ffn_gate_exps",       SPARSE,     EXPERT,     WIDTH },
     [GR_T_EXPERT_UP]      = { "up_proj",                       "ffn_up_exps",         SPARSE,     EXPERT,     WIDTH },
     [GR_T_EXPERT_DOWN]    = { "down_proj",                     "ffn_down_exps",       SPARSE,     WIDTH,      EXPERT },
@@ -58,6 +59,17 @@ static const char *const *const own[GR_ARCHS][2] = {        /* and a GGUF's */
     [GR_ARCH_INTERNLM2] = { internlm2, NULL }, [GR_ARCH_PHI3] = { phi3, phi3_gguf },
     [GR_ARCH_MIXTRAL] = { mixtral, NULL },
 };
+
+/* Of a shared expert: in a Hugging Face file, and in a GGUF. */
+static const char *const shared[][2] = {
+    { "mlp.shared_expert.gate_proj", "ffn_gate_shexp" }, { "mlp.shared_expert.up_proj", "ffn_up_shexp" },
+    { "mlp.shared_expert.down_proj", "ffn_down_shexp" },
+};
+
+static bool is_of_shared(const gr_config *c, gr_tensor_kind t, size_t layer)
+{
+    return t >= GR_T_GATE && t <= GR_T_DOWN && gr_config_shares(c, layer);
+}
 
 static const char *name_of(const gr_config *c, bool gguf, gr_tensor_kind t)
 {
@@ -93,6 +105,8 @@ void gr_tensor_stem(const gr_config *c, bool gguf, gr_tensor_kind t, size_t laye
 {
     if (gr_tensor_of_expert(t))
         write_expert(c, gguf, NULL, t, layer, out, size);
+    else if (is_of_shared(c, t, layer))
+        write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, shared[t - GR_T_GATE][gguf]);
     else
         write_name(out, size, gguf ? "blk." : "model.layers.", t, layer, name_of(c, gguf, t));
 }
@@ -116,6 +130,8 @@ void gr_tensor_stem_own(const gr_config *c, bool gguf, gr_tensor_kind t, size_t 
 
     if (gr_tensor_of_expert(t))
         write_expert(c, gguf, names, t, layer, out, size);
+    else if (is_of_shared(c, t, layer))
+        gr_tensor_stem(c, gguf, t, layer, out, size);
     else
         write_name(out, size, gguf ? "blk." : "model.layers.", t, layer,
                    names && names[t] ? names[t] : name_of(c, gguf, t));
@@ -192,7 +208,8 @@ bool gr_tensor_there(const gr_config *c, gr_tensor_kind t, size_t layer)
     case PRE_NORMS:  return !c->no_pre_norms;
     case POST_NORMS: return c->sandwich_norms;
     case HEAD_NORMS: return c->qk_norm;
-    case DENSE:      return !gr_config_sparse(c, layer);
+    case DENSE:      return !gr_config_sparse(c, layer) || gr_config_shares(c, layer);
+    case SHARED:     return gr_config_shares(c, layer);
     case SPARSE:     return gr_config_sparse(c, gr_tensor_of_expert(t) ? layer / c->experts : layer);
     case ALWAYS:     break;
     }

@@ -10,7 +10,9 @@ typedef enum {
     GR_T_EMBED, GR_T_HEAD, GR_T_FINAL_NORM,
     GR_T_ATTN_NORM, GR_T_MLP_NORM, GR_T_ATTN_POST_NORM, GR_T_MLP_POST_NORM, GR_T_Q_NORM, GR_T_K_NORM,   /* of a layer */
     GR_T_Q, GR_T_K, GR_T_V, GR_T_O, GR_T_GATE, GR_T_UP, GR_T_DOWN,                      /* of a layer, matrices */
-    GR_T_ROUTER, GR_T_EXPERT_GATE, GR_T_EXPERT_UP, GR_T_EXPERT_DOWN,    /* in place of gate, up and down */
+    GR_T_ROUTER, GR_T_SHARED,   /* of layers with experts; the latter one row, whose product says how much of the shared
+                                 * expert counts: that has gate, up and down of the layer, under other names */
+    GR_T_EXPERT_GATE, GR_T_EXPERT_UP, GR_T_EXPERT_DOWN,    /* in place of gate, up and down */
     GR_T_SCORE,                 /* the reward head's: names and shapes are in gr_head_form */
     GR_TENSORS,
     GR_T_LAYER = GR_T_ATTN_NORM, GR_T_LAYER_END = GR_T_SCORE

@@ -49,7 +49,8 @@ gram_status gr_bind_add_param(struct binder *b, gr_tensor_kind slot, size_t laye
     if (p)
         p[m->n_params] = (gr_param){ .name = gr_strdup(full), .rows = rows, .cols = cols, .on = m->on,
                                      .w = { values, cols, half ? GR_BF16 : GR_F32 },
-                                     .decay = rows > 1 || (slot == GR_T_SCORE && !gr_bind_is_bias(part)) };
+                                     .decay = rows > 1 || slot == GR_T_SHARED ||
+                                              (slot == GR_T_SCORE && !gr_bind_is_bias(part)) };
     if (p && p[m->n_params].name && slot != GR_T_SCORE && !gr_config_has(&m->cfg, GR_HAS_OWN_FORM)) {
         if (!gr_tensor_of_expert(slot))     /* which are written each apart */
             gr_tensor_fused(&m->cfg, false, slot, layer, &in);
@@ -314,7 +315,7 @@ static gr_linear_mode mode_of(const struct binder *b, gr_tensor_kind slot, size_
 
     if (b->exact && gr_bind_mat_of(b->m, slot, layer)->folded)
         return GR_LINEAR_KEEP;
-    if (slot == GR_T_ROUTER && b->mode != GR_LINEAR_F32)
+    if ((slot == GR_T_ROUTER || slot == GR_T_SHARED) && b->mode != GR_LINEAR_F32)
         return GR_LINEAR_KEEP;
     return few && (b->mode == GR_LINEAR_INT8 || b->mode == GR_LINEAR_ROUNDED) ? GR_LINEAR_KEEP : b->mode;
 }

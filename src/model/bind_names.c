@@ -133,7 +133,7 @@ gr_stored gr_bind_stored(const struct binder *b, gr_tensor_kind slot, size_t lay
     const gr_config *c = &b->m->cfg;
     bool bias = gr_bind_is_bias(part), gemma = gr_config_has(c, GR_HAS_PLUS_ONE), pairs = gr_config_has(c,
                                                                                                         GR_GGUF_PAIRS);
-    gr_stored s = { .t = *t, .flat = t->rows == 1 && (slot != GR_T_SCORE || bias),
+    gr_stored s = { .t = *t, .flat = t->rows == 1 && slot != GR_T_SHARED && (slot != GR_T_SCORE || bias),
                     .head_dim = pairs && (slot == GR_T_Q || slot == GR_T_K) ? c->head_dim : 0,
                     .permuted = c->rope_interleaved, .gemma_norm = gemma && t->rows == 1 && !bias && slot != GR_T_SCORE,
                     .plus_one = gemma && c->norm_bias == 0 };

@@ -6,10 +6,11 @@
  *     project_bwd  by rows: rope, head norms, q k v, norm, residual
  *     weights      again, for q k v
  *
- * In a layer with experts three runs stand in place of mix_bwd, and weights has each expert's too:
+ * In a layer with experts these runs stand in place of mix_bwd, and weights has each expert's too:
  *
  *     h            by rows: norm, and what comes back to the experts
  *     expert_bwd   by the rows of an expert: its gated MLP; from the product with its output its weight's gradient
+ *     share_bwd    by rows, of a shared expert: its gated MLP, and its weight
  *     route_bwd    by rows: the experts' sum, router, norm, residual; then the output projection
  *
  * Normed inputs and the gated product are cheap, and are always recomputed.
@@ -193,6 +194,32 @@ static void expert_bwd(void *arg, gr_lane *lane, size_t first, size_t n)
         expert_piece(lane, t, &t->p.routed.piece[i]);
 }
 
+/* What went back to the experts is theirs by now: dt2 becomes that of the shared expert's output. */
+static void share_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    const gr_trainee *t = arg;
+    const struct pass *p = &t->p;
+    size_t F = t->m->cfg.hidden, C = t->m->cfg.width, M = gr_lane_rows(lane, n);
+    gr_mat dgate = gr_mat_at(t->dgate, r, 0), dup = gr_mat_at(t->dup, r, 0), act = gr_mat_at(t->act, r, 0);
+    gr_mat gate = gr_mat_at(p->s->shared_gate, r, 0), up = gr_mat_at(p->s->shared_up, r, 0);
+    gr_mat dy = gr_mat_at(t->dt2, r, 0), share = gr_mat_at(p->s->share, r, 0);
+    gr_mat d = t->depth > TO_DOWN ? gr_lane_scratch_of(lane, M, p->ldf, p->type) : (gr_mat){ 0 };
+
+    if (lane->rc)
+        return;
+    lane->op->swiglu_fwd(lane, act, gate, up, M, F);
+    if (d.p)
+        linear_dx(lane, p, GR_MAT_DOWN, d, dy, r, M, false);
+    lane->op->zero(lane, gr_mat_at(t->dshare, r, 0), M, 2);
+    lane->op->zero(lane, gr_mat_at(t->dz_share, r, 0), M, 2);
+    lane->op->weigh(lane, d, dy, t->dshare, act, p->s->share, p->routed.first + r, n, M, F, C);
+    if (d.p)
+        lane->op->swiglu_bwd(lane, dgate, dup, d, gate, up, M, F);
+    if (t->depth > TO_GATE_UP)
+        lane->op->route_bwd(lane, gr_mat_at(t->dz_share, r, 0), gr_mat_at(t->dshare, r, 0), share,
+                            p->routed.both + 2 * r, share, n, 2, 2, false);
+}
+
 static void route_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
 {
     const gr_trainee *t = arg;
@@ -209,6 +236,11 @@ static void route_bwd(void *arg, gr_lane *lane, size_t r, size_t n)
     lane->op->route_bwd(lane, dz, gr_mat_at(t->dw_chosen, r, 0), gr_mat_at(s->prob, r, 0), s->chosen + r * k,
                         gr_mat_at(s->weight, r, 0), n, c->experts, k, c->norm_chosen);
     linear_dx(lane, p, GR_MAT_ROUTER, dh, dz, r, M, true);
+    if (gr_config_shares(c, p->layer)) {
+        linear_dx(lane, p, GR_MAT_GATE, dh, gr_mat_at(t->dgate, r, 0), r, M, true);
+        linear_dx(lane, p, GR_MAT_UP, dh, gr_mat_at(t->dup, r, 0), r, M, true);
+        linear_dx(lane, p, GR_MAT_SHARED, dh, gr_mat_at(t->dz_share, r, 0), r, M, true);
+    }
     open_attention(lane, t, dh, r, n);
 }
 
@@ -219,6 +251,8 @@ static void experts_bwd(gr_trainee *t)
     gr_pass_group(p);
     gr_device_run(t->d, p->rows, p->cut, before_experts, t);
     gr_pass_run_experts(p, expert_bwd, t);
+    if (gr_config_shares(&t->m->cfg, p->layer))
+        gr_device_run(t->d, p->rows, p->cut, share_bwd, t);
     if (t->depth > TO_GATE_UP)
         gr_device_run(t->d, p->rows, p->cut, route_bwd, t);
 }
@@ -230,7 +264,7 @@ struct dw_set { gr_trainee *t; const struct dw *each; size_t n; };
 /* How many outputs a task has. */
 static size_t slice_of(const gr_trainee *t, size_t which)
 {
-    return t->p.by && which != GR_MAT_ROUTER ? GR_DW_HALVES : SLICE;
+    return t->p.by && which != GR_MAT_ROUTER && which != GR_MAT_SHARED ? GR_DW_HALVES : SLICE;
 }
 
 static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)
@@ -280,6 +314,7 @@ static void adapter_share(void *arg, gr_lane *lane, size_t r, size_t n)
     const struct dw_set *set = arg;
     const struct pass *p = &set->t->p;
     float *share = set->t->share + lane->piece * set->t->lora_floats;
+    bool shares = gr_config_shares(&set->t->m->cfg, p->layer);
     size_t M = gr_lane_rows(lane, n);
 
     for (size_t i = 0; i < set->n; i++) {
@@ -291,7 +326,8 @@ static void adapter_share(void *arg, gr_lane *lane, size_t r, size_t n)
             continue;
         x = gr_pass_dropped(lane, p, d->which, gr_mat_at(d->x, r, 0), gr_pass_keys(p, r), M);
         u = gr_pass_kept(p->s->u, d->which, r);
-        du = went_through(set->t, d->which) ? gr_pass_kept(p->du, d->which, r) : (gr_mat){ 0 };
+        du = went_through(set->t, d->which) && !(shares && d->which == GR_MAT_DOWN)     /* dy was weighed after it */
+                 ? gr_pass_kept(p->du, d->which, r) : (gr_mat){ 0 };
         gr_matrix_shape(&p->m->cfg, d->which, &O, &K);
         lane->op->zero(lane, gr_mat_f32(share, a->rank * (K + O)), 1, a->rank * (K + O));
         gr_lora_dw(lane, a, gr_mat_f32(share, K), gr_mat_f32(share + a->rank * K, O), gr_mat_at(d->dy, r, 0), x,
@@ -395,6 +431,12 @@ static void weights_of_experts(gr_trainee *t)
     }
     t->dw[n++] = (struct dw){ g->mat[GR_MAT_ROUTER], NULL, t->dz, t->h, GR_MAT_ROUTER, p->rows };
     t->dw[n++] = (struct dw){ g->mat[GR_MAT_O], g->bias[3], t->dt1, p->s->o, GR_MAT_O, p->rows };
+    if (gr_config_shares(&t->m->cfg, p->layer)) {
+        t->dw[n++] = (struct dw){ g->mat[GR_MAT_GATE], NULL, t->dgate, t->h, GR_MAT_GATE, p->rows };
+        t->dw[n++] = (struct dw){ g->mat[GR_MAT_UP], NULL, t->dup, t->h, GR_MAT_UP, p->rows };
+        t->dw[n++] = (struct dw){ g->mat[GR_MAT_DOWN], NULL, t->dt2, t->act, GR_MAT_DOWN, p->rows };
+        t->dw[n++] = (struct dw){ g->mat[GR_MAT_SHARED], NULL, t->dz_share, t->h, GR_MAT_SHARED, p->rows };
+    }
     weights(t, t->dw, n);
 }
 
@@ -517,7 +559,7 @@ static enum depth depth_of(const gr_trainee *t, size_t layer)
         return THROUGH;
     if (targets & (1u << GR_MAT_Q | 1u << GR_MAT_K | 1u << GR_MAT_V))
         return TO_QKV;
-    if (targets & (1u << GR_MAT_O | 1u << GR_MAT_ROUTER))
+    if (targets & (1u << GR_MAT_O | 1u << GR_MAT_ROUTER | 1u << GR_MAT_SHARED))
         return TO_O;
     return targets & (1u << GR_MAT_GATE | 1u << GR_MAT_UP) ? TO_GATE_UP : TO_DOWN;
 }

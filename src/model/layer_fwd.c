@@ -6,10 +6,11 @@
  *     attend    by runs of queries and key/value heads, over the keys of the text up to them
  *     mix       by rows: output projection, residual, norm, gated MLP, residual
  *
- * or, in a layer with experts, three in place of the last:
+ * or, in a layer with experts, these in place of the last:
  *
  *     route     by rows: output projection, residual, norm, router
  *     expert    by the rows of an expert: its gated MLP
+ *     share     by rows, of a shared expert: its gated MLP, times its weight, and the residual
  *     blend     by rows: what the row's experts gave, each times its weight, and the residual
  *
  * so that a piece's activations stay in the cache from one product to the next, and without `keep` only x, q, k, v and
@@ -40,7 +41,7 @@ uint64_t gr_pass_drop_key(const struct pass *p, size_t which)
     size_t kind = gr_matrix_kind(which), first = which < GR_MATRICES ? gr_lora_first(p->lora, &p->m->cfg, which) : kind;
     uint64_t key = gr_random_at(p->drop_key, p->layer * GR_MATRICES + first);       /* one A sees one input */
 
-    return which < GR_MATRICES ? key : gr_random_at(key, which);
+    return which < GR_MATRICES ? key : gr_random_at(key, which - (which > GR_MAT_SHARED));      /* as it was */
 }
 
 gr_mat gr_pass_dropped(gr_lane *lane, const struct pass *p, size_t which, gr_mat x, const uint64_t *key, size_t M)
@@ -241,9 +242,10 @@ static gr_mat gated(gr_lane *lane, const struct pass *p, const size_t which[2], 
 {
     const gr_config *c = &p->m->cfg;
     const struct kept *s = p->s;
-    bool expert = which[0] >= GR_MAT_EXPERTS;
+    bool expert = which[0] >= GR_MAT_EXPERTS, shared = !expert && gr_config_shares(c, p->layer);
     size_t ld = expert ? p->lde : p->ldf, F = expert ? c->expert_hidden : c->hidden;
-    gr_mat gate = place(lane, s->gate, at, M, ld, p->type), up = place(lane, s->up, at, M, ld, p->type);
+    gr_mat gate = place(lane, shared ? s->shared_gate : s->gate, at, M, ld, p->type);
+    gr_mat up = place(lane, shared ? s->shared_up : s->up, at, M, ld, p->type);
     gr_mat act = s->gate.p ? gr_lane_scratch_of(lane, M, ld, p->type) : gate;
     const gr_linear_to to[] = { { matrix(p->l, which[0]), gate }, { matrix(p->l, which[1]), up } };
 
@@ -319,12 +321,36 @@ static void expert(void *arg, gr_lane *lane, size_t first, size_t n)
     }
 }
 
+/* The weight is the sigmoid of z: what softmax gives z beside a 0. */
+static void share(void *arg, gr_lane *lane, size_t r, size_t n)
+{
+    static const size_t which[] = { GR_MAT_GATE, GR_MAT_UP };
+    const struct pass *p = arg;
+    size_t C = p->m->cfg.width, M = gr_lane_rows(lane, n);
+    gr_mat t = gr_lane_scratch_of(lane, M, C, p->type), z = gr_lane_scratch(lane, M, 2);
+    gr_mat prob = gr_lane_scratch(lane, M, 2), weight = place(lane, p->s->share, r, M, 2, GR_F32);
+    gr_mat h = gr_mat_at(p->h, r, 0), act;
+
+    if (lane->rc)
+        return;
+    lane->op->zero(lane, z, M, 2);
+    linear(lane, p, GR_MAT_SHARED, z, h, r, M);
+    if (!lane->rc)
+        lane->op->route_fwd(lane, prob, p->routed.both + 2 * r, weight, z, n, 2, 2, false);
+    act = gated(lane, p, which, h, r, M);
+    if (lane->rc || p->again)
+        return;
+    linear(lane, p, GR_MAT_DOWN, t, act, r, M);
+    lane->op->blend(lane, gr_mat_at(p->out, r, 0), mid_of(p, r), t, weight, n, 1, C);
+}
+
 static void blend(void *arg, gr_lane *lane, size_t r, size_t n)
 {
     const struct pass *p = arg;
     size_t k = p->m->cfg.chosen;
+    gr_mat out = gr_mat_at(p->out, r, 0), x = gr_config_shares(&p->m->cfg, p->layer) ? out : mid_of(p, r);
 
-    lane->op->blend(lane, gr_mat_at(p->out, r, 0), mid_of(p, r), gr_mat_at(p->y, r * k, 0),
+    lane->op->blend(lane, out, x, gr_mat_at(p->y, r * k, 0),
                     gr_mat_at(p->s->weight, r, 0), n, k, p->m->cfg.width);
 }
 
@@ -363,6 +389,8 @@ void gr_pass_group(struct pass *p)
 static void mix_experts(struct pass *p)
 {
     by_rows(p, route);
+    if (gr_config_shares(&p->m->cfg, p->layer))
+        by_rows(p, share);
     gr_pass_group(p);
     gr_pass_run_experts(p, expert, p);
     if (!p->again)
@@ -374,7 +402,7 @@ static size_t linear_scratch(const struct pass *p, const struct layer *l, size_t
 {
     size_t bytes = gr_linear_scratch(matrix(l, which), rows);
 
-    if (!p->keep || !p->m->steps || which == GR_MAT_ROUTER)
+    if (!p->keep || !p->m->steps || which == GR_MAT_ROUTER || which == GR_MAT_SHARED)
         return bytes;
     gr_linear_by(matrix(l, which), p->m->steps);
     bytes = gr_max(bytes, gr_linear_scratch(matrix(l, which), rows));
@@ -386,6 +414,7 @@ size_t gr_pass_scratch(const struct pass *p, size_t rows)
 {
     const gr_config *c = &p->m->cfg;
     size_t floats = 2 * rows * c->width + rows * gr_max((p->keep ? 1 : 2) * gr_max(p->ldf, p->lde), 2 * c->experts);
+    size_t shares = gr_config_has(c, GR_HAS_SHARED) ? 3 * (rows * 2 + GR_ALIGN / sizeof(float)) : 0;
     size_t linear = 0, dropped = 0, adapter = 0, widest = gr_max(gr_config_most_hidden(c), c->heads * c->head_dim);
 
     for (size_t i = 0; i < c->layers; i++)
@@ -402,7 +431,7 @@ size_t gr_pass_scratch(const struct pass *p, size_t rows)
         }
     if (p->keep)                            /* and goes back */
         adapter = gr_max(adapter, gr_dw_scratch(gr_max(c->width, widest)));
-    return gr_max((floats + dropped) * sizeof(float) + gr_max(linear, adapter) + 8 * GR_ALIGN,
+    return gr_max((floats + shares + dropped) * sizeof(float) + gr_max(linear, adapter) + 8 * GR_ALIGN,
                   gr_attn_scratch(c->head_dim, c->heads / c->kv_heads) + 4096);
 }
 
@@ -532,7 +561,7 @@ void gr_pass_enter_keys(struct pass *p)
 void gr_pass_by(const gr_model *m, const struct layer *l, gr_multiply by)
 {
     for (size_t i = 0; i < gr_matrices(&m->cfg); i++)
-        if (matrix(l, i) && i != GR_MAT_ROUTER)
+        if (matrix(l, i) && i != GR_MAT_ROUTER && i != GR_MAT_SHARED)
             gr_linear_by(matrix(l, i), by);
 }
 

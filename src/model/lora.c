@@ -36,7 +36,7 @@ gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err)
     return GRAM_OK;
 }
 
-void gr_lora_modules(const char *out[9], const gr_config *c, unsigned targets)
+void gr_lora_modules(const char *out[10], const gr_config *c, unsigned targets)
 {
     size_t n = 0;
 

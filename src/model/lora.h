@@ -31,8 +31,8 @@ typedef struct {
 
 /* "q,k,v", or PEFT's "q_proj,v_proj"; NULL: all. Fails by the name that it does not know. */
 gram_status gr_lora_targets(unsigned *out, const char *list, gram_err *err);
-/* The same list, in PEFT's names for this architecture: out[9], NULL-terminated. */
-void gr_lora_modules(const char *out[9], const gr_config *c, unsigned targets);
+/* The same list, in PEFT's names for this architecture: out[10], NULL-terminated. */
+void gr_lora_modules(const char *out[10], const gr_config *c, unsigned targets);
 
 /* New adapters for m. Their values follow from the seed. Matrices that lie in one tensor of a directory, as Phi-3's q,
  * k and v, have one A together, as PEFT gives them. */

@@ -187,7 +187,7 @@ gram_status gr_lora_write(const gr_lora *l, const gr_model *m, const char *dir, 
                           size_t n_meta, gram_err *err)
 {
     const unsigned together = l->spec.stacked ? 15u << GR_MAT_GATE : 0;     /* the router too */
-    const char *modules[9], *parameters[4];
+    const char *modules[10], *parameters[4];
     gr_adapter_config c = { .base = (char *)(uintptr_t)base, .rank = l->spec.rank, .alpha = l->spec.alpha,
                             .root = l->spec.root, .dropout = l->spec.dropout,
                             .says_head = l->score.part[GR_HEAD_OUT] != NULL };

@@ -27,6 +27,8 @@ struct kept {
     gr_mat prob;                /* [rows, experts]: of the router */
     int32_t *chosen;            /* [rows, chosen], on the host */
     gr_mat weight;              /* [rows, chosen]: of what these give */
+    gr_mat shared_gate, shared_up;      /* of a shared expert, */
+    gr_mat share;               /* [rows, 2]: its weight, and what is left to 1 */
     gr_mat t2;                  /* sandwich: before the norm after the MLP */
     float *rt2;
     gr_mat u[GR_MATRICES];      /* LoRA: what A gives of each matrix's input, [rows, rank]; not of the experts' */

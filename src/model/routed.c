@@ -23,10 +23,18 @@ gram_status gr_routed_reserve(gr_routed *r, size_t rows, size_t experts, size_t 
     r->whole = gr_calloc(met, sizeof *r->whole);
     r->piece = gr_calloc(met + slots / cut.most, sizeof *r->piece);
     r->count = gr_calloc(experts, sizeof *r->count);
-    if (r->row && r->place && r->key && r->one_byte && r->whole && r->piece && r->count)
-        return GRAM_OK;
-    gr_routed_clear(r);
-    return gr_nomem(err, "rows of experts");
+    r->both = gr_calloc(2 * rows, sizeof *r->both);
+    r->first = gr_calloc(rows, sizeof *r->first);
+    if (!r->row || !r->place || !r->key || !r->one_byte || !r->whole || !r->piece || !r->count || !r->both ||
+        !r->first) {
+        gr_routed_clear(r);
+        return gr_nomem(err, "rows of experts");
+    }
+    for (size_t i = 0; i < rows; i++) {
+        r->both[2 * i + 1] = 1;
+        r->first[i] = 2 * i;
+    }
+    return GRAM_OK;
 }
 
 /* Cuts the slots of each expert: whole, and in pieces. */
@@ -73,5 +81,7 @@ void gr_routed_clear(gr_routed *r)
     free(r->whole);
     free(r->piece);
     free(r->count);
+    free(r->both);
+    free(r->first);
     *r = (gr_routed){ 0 };
 }

@@ -26,6 +26,9 @@ typedef struct {
     gr_slots *piece;            /* the same in pieces of cut.most slots */
     size_t wholes, pieces;
     size_t *count;              /* [experts] */
+    /* Of a shared expert, whose weight is what softmax gives it of its number and 0, [rows, 2]: */
+    int32_t *both;              /* [rows, 2] what each row has chosen: 0, 1 */
+    size_t *first;              /* [rows] of which of all these its weight is: 2 row */
 } gr_routed;
 
 /* At most so many slots have `rows` rows. */

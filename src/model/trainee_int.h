@@ -61,6 +61,7 @@ struct gr_trainee {
     float *rf;
     gr_mat dx, dh, dt1, dt2, dgate, dup, act, dq, dk, dv, dout, h;
     gr_mat dz;                  /* [rows, experts]: of the router, */
+    gr_mat dshare, dz_share;    /* [rows, 2]: of what a shared expert's weight is made of */
     gr_mat dw_chosen;           /* [rows, chosen]: of the weights of what the experts give */
     int32_t *chosen;            /* [layers, rows, chosen] on the host: the experts of each row */
     struct { gr_mat dgate, dup, act, dy, x; } e;        /* of experts: [slots, ...] */

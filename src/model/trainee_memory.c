@@ -42,6 +42,11 @@ static void carve_mlp(const gr_trainee *t, struct kept *k, float *base, size_t *
     k->up = take_acts(t, base, used, rows, ld);
     if (!sparse)
         return;
+    if (gr_config_has(c, GR_HAS_SHARED)) {
+        k->shared_gate = take_acts(t, base, used, R, t->p.ldf);
+        k->shared_up = take_acts(t, base, used, R, t->p.ldf);
+        k->share = take_rows(base, used, R, 2);
+    }
     k->prob = take_rows(base, used, R, c->experts);
     k->weight = take_rows(base, used, R, c->chosen);
 }
@@ -51,7 +56,8 @@ static void carve_mlp(const gr_trainee *t, struct kept *k, float *base, size_t *
 static void carve_adapters(const gr_trainee *t, gr_mat u[GR_MATRICES], float *base, size_t *used, size_t R, bool sparse,
                            bool alone)
 {
-    size_t end = sparse ? GR_MAT_GATE : alone ? GR_MATRICES : GR_MAT_DOWN;
+    bool mlp = !sparse || gr_config_has(&t->m->cfg, GR_HAS_SHARED);
+    size_t end = !mlp ? GR_MAT_GATE : alone ? GR_MATRICES : GR_MAT_DOWN;
 
     for (size_t i = 0; i < end; i++)
         if (t->lora && t->lora->spec.targets >> i & 1)
@@ -139,6 +145,8 @@ static void carve_experts(gr_trainee *t, float *base, size_t *used, size_t R)
     t->p.y = take_acts(t, base, used, R * c->chosen, c->width);
     t->dz = take_rows(base, used, R, c->experts);
     t->dw_chosen = take_rows(base, used, R, c->chosen);
+    t->dshare = take_rows(base, used, R, 2);
+    t->dz_share = take_rows(base, used, R, 2);
     t->e.dgate = take_acts(t, base, used, slots, t->p.lde);
     t->e.dup = take_acts(t, base, used, slots, t->p.lde);
     t->e.act = take_acts(t, base, used, slots, t->p.lde);

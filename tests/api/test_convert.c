@@ -199,6 +199,7 @@ static void experts_are_taken_apart_and_stacked(void **state)
     check_experts("gguf_qwen3_moe", "qwen3_moe_stacked");
     check_experts("gguf_mixtral", "mixtral_stacked");
     check_experts("gguf_olmoe", "olmoe");
+    check_experts("gguf_qwen2_moe", "qwen2_moe_stacked");
 }
 
 static void halves_are_written_and_read(void **state)

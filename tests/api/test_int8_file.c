@@ -33,9 +33,9 @@ static void every_architecture_has_the_bits_of_int8(void **state)
     static const char *const name[] = { "llama_gqa", "llama_scaled", "llama_bias", "mistral_window", "qwen2", "qwen3",
                                         "qwen3_sharded", "gemma", "granite", "gemma2", "gemma3", "smollm3", "olmo2",
                                         "internlm2", "phi3", "phi3_long", "qwen3_moe", "qwen3_moe_stacked", "mixtral",
-                                        "mixtral_stacked",
-                                        "olmoe", "gguf_q4_1", "gguf_gemma2", "gguf_qwen3_moe", "gguf_mixtral",
-                                        "gguf_olmoe" };
+                                        "mixtral_stacked", "olmoe", "gguf_q4_1", "gguf_gemma2", "gguf_qwen3_moe",
+                                        "gguf_mixtral", "gguf_olmoe", "qwen2_moe", "qwen2_moe_stacked",
+                                        "gguf_qwen2_moe" };
 
     (void)state;
     for (size_t i = 0; i < GR_COUNT(name); i++) {

@@ -379,6 +379,7 @@ int main(int argc, char **argv)
         MODEL("phi3"), MODEL("phi3_long"), MODEL("phi4_mini"), MODEL("gemma2"), MODEL("gemma2_untied"), MODEL("gemma"),
         MODEL("granite"), MODEL("olmo3"),
         MODEL("qwen3_moe"), MODEL("qwen3_moe_stacked"), MODEL("mixtral"), MODEL("mixtral_stacked"), MODEL("olmoe"),
+        MODEL("qwen2_moe"), MODEL("qwen2_moe_stacked"), MODEL("gguf_qwen2_moe"),
         MODEL("gguf_f32_scaled"), MODEL("gguf_f16_linear"), MODEL("gguf_bf16_headdim"), MODEL("gguf_q4_0"),
         MODEL("gguf_q4_1"), MODEL("gguf_q5_0"), MODEL("gguf_q5_1"), MODEL("gguf_k"), MODEL("gguf_qwen2"),
         MODEL("gguf_qwen3"), MODEL("gguf_gemma3"), MODEL("gguf_smollm3"), MODEL("gguf_olmo2"), MODEL("gguf_gemma2"),

@@ -177,9 +177,10 @@ static void folded_logits_are_pefts(void **state)
                                         "../models/gemma", "../models/granite", "../models/olmo3",
                                         "../models/phi4_mini", "../models/internlm2", "../models/qwen3_moe",
                                         "../models/qwen3_moe_stacked", "../models/mixtral", "../models/olmoe",
+                                        "../models/qwen2_moe",
                                         "llama_gqa", "../models/phi3", "qwen2_bias", "qwen2_bias",
                                         "../models/mixtral" };
-    enum { LORA = 17 };
+    enum { LORA = 18 };
     static const char *const others[] = { "dora", "dora", "dora", "biases", "stacked" };
 
     (void)state;
@@ -228,6 +229,7 @@ static void a_written_adapter_is_the_trained_one(void **state)
         { GOLDEN "../models/phi4_mini", GR_LINEAR_F32 }, { GOLDEN "../models/internlm2", GR_LINEAR_F32 },
         { GOLDEN "../models/qwen3_moe", GR_LINEAR_KEEP }, { GOLDEN "../models/mixtral", GR_LINEAR_F32 },
         { GOLDEN "../models/mixtral_stacked", GR_LINEAR_F32 }, { GOLDEN "../models/olmoe", GR_LINEAR_F32 },
+        { GOLDEN "../models/qwen2_moe", GR_LINEAR_F32 },
         { GOLDEN "../models/qwen3_moe_stacked", GR_LINEAR_F32 },
         { GOLDEN "llama_gqa", GR_LINEAR_KEEP }, { GGUF, GR_LINEAR_KEEP },
     };
@@ -516,7 +518,7 @@ static void new_adapters_follow_from_the_seed(void **state)
 static void expect_refused(const char *dir, const gr_saved *t, size_t n, const char *why)
 {
     const gr_adapter_config c = { .rank = 2, .alpha = 4 };
-    const char *modules[9];
+    const char *modules[10];
     struct subject s;
     char path[300];
     gr_config cfg;

@@ -152,7 +152,7 @@ static void scores_do_not_depend_on_neighbours(void **state)
     static const char *const dirs[] = { "qwen3", "gemma3", "llama_gqa", "mistral_window", "qwen2", "smollm3", "olmo2",
                                         "internlm2", "gemma", "gemma2", "granite",
                                         "phi3_long", "phi4_mini", "qwen3_moe",
-                                        "qwen3_moe_stacked", "mixtral", "olmoe" };
+                                        "qwen3_moe_stacked", "mixtral", "olmoe", "qwen2_moe" };
     static const gr_linear_mode modes[] = { GR_LINEAR_F32, GR_LINEAR_BF16, GR_LINEAR_INT8 };
 
     (void)state;

@@ -155,7 +155,7 @@ static const char *const dirs[] = { "llama_gqa", "qwen2_bias", "qwen3_headdim", 
                                     "../models/phi4_mini", "../models/internlm2",
                                     "../models/gemma", "../models/granite", "../models/olmo3",
                                     "../models/gemma2", "../models/qwen3_moe", "../models/qwen3_moe_stacked",
-                                    "../models/mixtral", "../models/olmoe" };
+                                    "../models/mixtral", "../models/olmoe", "../models/qwen2_moe" };
 
 static void gradients_are_pytorchs(void **state)
 {

@@ -344,7 +344,7 @@ static const char *const models[] = { "llama_gqa", "qwen2_bias", "gemma3_text", 
 static const char *const others[] = { "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/phi3_long",
                                       "../models/phi4_mini", "../models/internlm2", "../models/qwen3_moe",
                                       "../models/gemma", "../models/granite", "../models/mixtral",
-                                      "../models/olmoe", "../models/olmo3" };
+                                      "../models/olmoe", "../models/olmo3", "../models/qwen2_moe" };
 
 /* Over every weight, or with the adapters that PEFT wrote. */
 static void each_loss_is_pytorchs(enum how lora)
