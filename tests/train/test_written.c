@@ -69,6 +69,7 @@ static double log_prob(gr_trainee *t, const gr_config *c, const float *hidden, i
         const float *row = gr_trainee_head(t, (int32_t)v);
         for (size_t k = 0; k < c->width; k++)
             z[v] += (double)row[k] * hidden[k];
+        z[v] /= (double)c->logit_div;
         z[v] = (c->logit_cap > 0 ? c->logit_cap * tanh(z[v] / c->logit_cap) : z[v]) / T;
         top = fmax(top, z[v]);
     }
