@@ -54,7 +54,6 @@ ONE_LOSS = {                    # 20 steps of one loss, whole and with an adapte
     "../models/olmo2": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/gemma": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/olmo3": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
-    "../models/granite": {"r": 2, "lora_alpha": 3, "target_modules": ALL},
     "../models/phi3": {"r": 2, "lora_alpha": 3, "target_modules": FUSED},
     "../models/phi3_long": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ["qkv_proj"]},
     "../models/phi4_mini": {"r": 2, "lora_alpha": 4, "target_modules": ["gate_up_proj", "qkv_proj"]},
@@ -548,7 +547,8 @@ def main():
     lora = {"llama_gqa": {"r": 4, "lora_alpha": 6, "target_modules": ALL},
             "qwen2_bias": {"r": 1, "lora_alpha": 2, "target_modules": ["v_proj", "up_proj"]},
             "gemma3_text": {"r": 3, "lora_alpha": 3, "use_rslora": True, "target_modules": ALL},
-            "../models/gemma2": {"r": 2, "lora_alpha": 4, "target_modules": ALL}}
+            "../models/gemma2": {"r": 2, "lora_alpha": 4, "target_modules": ALL},
+            "../models/granite": {"r": 2, "lora_alpha": 3, "target_modules": ALL}}
     if only:
         steps = json.loads((OUT / "steps.json").read_text())
     if not only:

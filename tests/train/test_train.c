@@ -339,11 +339,12 @@ static void check_run(const char *model, bool write, gram_loss loss, enum how ho
     check_run_of(model, write, loss, how, 0);
 }
 
-static const char *const models[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/gemma2" };
+static const char *const models[] = { "llama_gqa", "qwen2_bias", "gemma3_text", "../models/gemma2",
+                                      "../models/granite" };
 /* Of one loss. */
 static const char *const others[] = { "../models/smollm3", "../models/olmo2", "../models/phi3", "../models/phi3_long",
                                       "../models/phi4_mini", "../models/internlm2", "../models/qwen3_moe",
-                                      "../models/gemma", "../models/granite", "../models/mixtral",
+                                      "../models/gemma", "../models/mixtral",
                                       "../models/olmoe", "../models/olmo3", "../models/qwen2_moe" };
 
 /* Over every weight, or with the adapters that PEFT wrote. */
