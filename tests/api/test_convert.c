@@ -180,7 +180,8 @@ static void check_experts(const char *gguf, const char *stack)
     char *from_stacked = in_dir(stack, "_apart"), *small_apart = in_dir(gguf, "_small_apart");
     char *model, *stacked;
 
-    assert_true(asprintf(&model, MODELS "%s/model.gguf", gguf) > 0 && asprintf(&stacked, MODELS "%s", stack) > 0);
+    assert_true(asprintf(&model, MODELS "%s/model.gguf", gguf) > 0);
+    assert_true(asprintf(&stacked, MODELS "%s", stack) > 0);
     convert(model, apart, GRAM_STORE_F32);
     same(gguf, model, apart);
     convert(apart, again, GRAM_STORE_F32);
