@@ -15,9 +15,12 @@ static void *json_take(size_t n)
     long left = nomem_left;
     void *p;
 
-    nomem_left = -1;
+    if (left >= 0)                      /* while nothing counts threads allocate side by side */
+        nomem_left = -1;
     p = take(n);
-    nomem_left = left;
+    __asm__ volatile("");
+    if (left >= 0)
+        nomem_left = left;
     return p;
 }
 
