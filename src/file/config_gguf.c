@@ -58,9 +58,8 @@ static bool is_word(const gr_gguf *g, const char *key, const char *word)
 static gram_status find_arch(struct in *in, gr_config *c, gram_err *err)
 {
     gr_str arch;
-    uint64_t window = 0;
+    uint64_t experts = 0, window = 0;
     char shown[64];
-    uint64_t experts = 0;
 
     if (is_word(in->g, "general.type", "adapter") || gr_gguf_has(in->g, "adapter.type"))
         return gr_fail(err, GRAM_EUNSUPPORTED, "%s: a LoRA adapter, which is no model without its base; an adapter is "

@@ -264,7 +264,7 @@ struct dw_set { gr_trainee *t; const struct dw *each; size_t n; };
 /* How many outputs a task has. */
 static size_t slice_of(const gr_trainee *t, size_t which)
 {
-    return t->p.by && which != GR_MAT_ROUTER && which != GR_MAT_SHARED ? GR_DW_HALVES : SLICE;
+    return t->p.by && !gr_matrix_weighs(which) ? GR_DW_HALVES : SLICE;
 }
 
 static void weight_slices(void *arg, gr_lane *lane, size_t first, size_t n)

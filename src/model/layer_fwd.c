@@ -402,7 +402,7 @@ static size_t linear_scratch(const struct pass *p, const struct layer *l, size_t
 {
     size_t bytes = gr_linear_scratch(matrix(l, which), rows);
 
-    if (!p->keep || !p->m->steps || which == GR_MAT_ROUTER || which == GR_MAT_SHARED)
+    if (!p->keep || !p->m->steps || gr_matrix_weighs(which))
         return bytes;
     gr_linear_by(matrix(l, which), p->m->steps);
     bytes = gr_max(bytes, gr_linear_scratch(matrix(l, which), rows));
@@ -561,7 +561,7 @@ void gr_pass_enter_keys(struct pass *p)
 void gr_pass_by(const gr_model *m, const struct layer *l, gr_multiply by)
 {
     for (size_t i = 0; i < gr_matrices(&m->cfg); i++)
-        if (matrix(l, i) && i != GR_MAT_ROUTER && i != GR_MAT_SHARED)
+        if (matrix(l, i) && !gr_matrix_weighs(i))
             gr_linear_by(matrix(l, i), by);
 }
 

@@ -5,10 +5,12 @@
 #include "model/model.h"
 
 /* The matrices of a layer that have rows for outputs. LoRA may stand beside each. A shared expert has the place of the
- * MLP, and GR_MAT_SHARED is the one row that its weight comes from. Those of the experts
- * follow, gate, up and down of each: gr_expert_matrix(). */
+ * MLP, and GR_MAT_SHARED is the one row that its weight comes from. Those of the experts follow, gate, up and down of
+ * each: gr_expert_matrix(). */
 enum gr_matrix { GR_MAT_Q, GR_MAT_K, GR_MAT_V, GR_MAT_O, GR_MAT_GATE, GR_MAT_UP, GR_MAT_DOWN, GR_MATRICES,
                  GR_MAT_ROUTER = GR_MATRICES, GR_MAT_SHARED, GR_MAT_EXPERTS };
+/* Whether it says what experts weigh: such products are float32's, whatever the others are made of. */
+static inline bool gr_matrix_weighs(size_t which) { return which == GR_MAT_ROUTER || which == GR_MAT_SHARED; }
 
 struct matrix {
     gr_linear *l;               /* NULL: the layer has none such */
